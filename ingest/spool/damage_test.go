@@ -2,14 +2,17 @@ package spool
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -307,6 +310,7 @@ func TestFailedSyncEndsTheSegment(t *testing.T) {
 	metrics := prometheus.NewRegistry()
 	o := small(t.TempDir())
 	o.Registerer = metrics
+	o.SealAfter = time.Hour // only the failed sync can seal
 	fail := make(chan bool, 100)
 	s := mustOpenSyncing(t, o, func(f *os.File) error {
 		select {
@@ -318,7 +322,9 @@ func TestFailedSyncEndsTheSegment(t *testing.T) {
 	})
 	fail <- true
 	mustAppend(t, s, "before")
-	first, err := s.Next(t.Context()) // only the failed sync can have sealed it within the second
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	first, err := s.Next(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,4 +423,63 @@ func FuzzScanner(f *testing.F) {
 			t.Errorf("%d changed bytes cost %d records", changed, 5-intact)
 		}
 	})
+}
+
+// badDisk cannot read some sectors of what it holds.
+type badDisk struct {
+	data []byte
+	bad  map[int]bool // by sector
+}
+
+var errSector = errors.New("input/output error")
+
+func (d *badDisk) ReadAt(b []byte, at int64) (int, error) {
+	for i := range b {
+		if int(at)+i >= len(d.data) {
+			return i, io.EOF
+		}
+		if d.bad[(int(at)+i)/512] {
+			return i, errSector
+		}
+		b[i] = d.data[int(at)+i]
+	}
+	return len(b), nil
+}
+
+func TestUnreadableSectorsCostOnlyThemselves(t *testing.T) {
+	const key = 1
+	payloads := numbered(200)
+	off := frameOffsets(payloads)
+	disk := &badDisk{data: make([]byte, off[200]), bad: map[int]bool{}}
+	for i, p := range payloads {
+		putFrame(disk.data[off[i]:], key, uint32(i), []byte(p), crc32.Checksum([]byte(p), castagnoli))
+	}
+	for _, sector := range []int{9, 20, 21, 40} {
+		disk.bad[sector] = true
+	}
+	var want []string
+	for i, p := range payloads {
+		readable := true
+		for at := off[i]; at < off[i]+frameHeader+len(p); at++ {
+			readable = readable && !disk.bad[at/512]
+		}
+		if readable {
+			want = append(want, p)
+		}
+	}
+	frames := make([]byte, off[200]-headerSize)
+	if err := readDamaged(disk, frames); !errors.Is(err, errSector) {
+		t.Errorf("got %v, want the disk's error", err)
+	}
+	var got []string
+	c := scanner{frames: frames, salt: key}
+	for p, ok := c.next(); ok; p, ok = c.next() {
+		got = append(got, string(p))
+	}
+	if !slices.Equal(got, want) || len(got) == len(payloads) {
+		t.Errorf("got %d payloads, want %d of %d", len(got), len(want), len(payloads))
+	}
+	if lost := c.end(200); lost.records != int64(200-len(want)) {
+		t.Errorf("%d records counted as lost, want %d", lost.records, 200-len(want))
+	}
 }

@@ -301,21 +301,24 @@ func TestSealing(t *testing.T) {
 			t.Errorf("got %v, want context.DeadlineExceeded", err)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if f := files(t, s.opts.Dir); len(f) != 2 {
 			t.Errorf("%d files, want the active and the prepared one", len(f))
 		}
 	})
 	run("a full segment goes at once", func(t *testing.T, s *Spool) {
-		go func() {
+		var appending sync.WaitGroup
+		appending.Go(func() {
 			for range 2 {
 				if err := s.Append(make([]byte, s.maxPayload)); err != nil {
 					t.Error(err)
 				}
 			}
-		}()
+		})
 		if g, took := next(t, s); took != 0 || g.Count != 1 {
 			t.Errorf("got %d records after %v, want 1 at once", g.Count, took)
 		}
+		appending.Wait()
 	})
 	run("Seal wakes the reader, an empty segment is not sealed", func(t *testing.T, s *Spool) {
 		go func() {
