@@ -6,13 +6,12 @@ import (
 	"testing"
 
 	"github.com/halfmask/halfmask/ingest"
-	"github.com/halfmask/halfmask/ingest/session"
 )
 
 // The race detector makes a sync.Pool forget what it is given now and then, so
 // this holds only without it.
 func TestRecordDoesNotAllocate(t *testing.T) {
-	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: nowhere{}})
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: nowhere{}})
 	hit := view("/a")
 	if n := testing.AllocsPerRun(100, func() { r.Record(hit) }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -42,6 +42,15 @@ func view(path string) *event.Hit {
 	}
 }
 
+func visits(t testing.TB) *session.Table {
+	t.Helper()
+	table, err := session.New(session.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
 func openSpool(t testing.TB) *spool.Spool {
 	t.Helper()
 	s, err := spool.Open(spool.Options{Dir: filepath.Join(t.TempDir(), "spool")})
@@ -74,7 +83,7 @@ func spooled(t *testing.T, s *spool.Spool) (events []event.Event, raw []byte) {
 func TestAHitBecomesAnEventInTheSpool(t *testing.T) {
 	s := openSpool(t)
 	registry := prometheus.NewRegistry()
-	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: s, Registerer: registry})
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s, Registerer: registry})
 
 	second := view("/b")
 	second.At = noon.Add(7 * time.Second)
@@ -150,7 +159,7 @@ func (f *failing) Append(payload []byte) error {
 func TestWhatTheSpoolRefusesWasNeverThere(t *testing.T) {
 	s := &failing{Spool: openSpool(t)}
 	var log bytes.Buffer
-	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: s, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, c := range []struct {
 		err  error
 		want event.Outcome
@@ -180,7 +189,7 @@ func TestWhatTheSpoolRefusesWasNeverThere(t *testing.T) {
 
 func TestAStoppedSpool(t *testing.T) {
 	s := openSpool(t)
-	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: s})
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +202,7 @@ func TestAStoppedSpool(t *testing.T) {
 // of the visit knows of it, does not change with it.
 func TestRecordDoesNotBorrow(t *testing.T) {
 	s := openSpool(t)
-	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: s})
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s})
 	buffer := []byte("/a https://blog.example.org/post?x")
 	hit := view(unsafeString(buffer[:2]))
 	hit.Referrer = unsafeString(buffer[3:])
@@ -249,7 +258,7 @@ func BenchmarkRecord(b *testing.B) {
 		{"spool", func(t testing.TB) ingest.Spool { return openSpool(t) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: session.New(session.Options{}), Spool: c.spool(b)})
+			r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(b), Spool: c.spool(b)})
 			for i := range hits {
 				r.Record(&hits[i])
 			}

@@ -34,7 +34,7 @@ func viewBy(visitor event.VisitorID, path string, at time.Time) event.Event {
 // BenchmarkApply is the steady state: everyone is here and every path is known.
 func BenchmarkApply(b *testing.B) {
 	visitors, paths := population()
-	table := New(Options{})
+	table := newTable(b, Options{})
 	for i, v := range visitors {
 		e := viewBy(v, paths[i%len(paths)], noon)
 		if _, err := table.Apply(&e, 0, today, nowhere{}); err != nil {
@@ -67,7 +67,7 @@ func BenchmarkMemory(b *testing.B) {
 		return m.HeapAlloc
 	}
 	for b.Loop() {
-		table := New(Options{})
+		table := newTable(b, Options{})
 		r := rand.New(rand.NewPCG(1, 2))
 		before := heap()
 		for i := range visits {
@@ -88,7 +88,7 @@ func BenchmarkMemory(b *testing.B) {
 }
 
 func TestApplyDoesNotAllocate(t *testing.T) {
-	table := New(Options{})
+	table := newTable(t, Options{})
 	var e event.Event // outside, because an interface's method gets it
 	apply := func() {
 		e = viewBy(5, "/a", noon)

@@ -168,7 +168,7 @@ var errFull = errors.New("full")
 // before each.
 func play(t *testing.T, steps []step, between func(i int, table *Table, kept []event.Event) *Table) []event.Event {
 	t.Helper()
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	for i, s := range steps {
 		if between != nil {
 			table = between(i, table, kept.kept)
@@ -211,14 +211,14 @@ func TestARestartChangesNothing(t *testing.T) {
 		if err := old.Save(&file); err != nil {
 			t.Fatal(err)
 		}
-		table := New(Options{})
+		table := newTable(t, Options{})
 		if err := table.Load(&file); err != nil {
 			t.Fatal(err)
 		}
 		return table
 	}
 	replayed := func(_ *Table, kept []event.Event) *Table {
-		table := New(Options{})
+		table := newTable(t, Options{})
 		for i := range kept {
 			table.Restore(&kept[i], dayOf(&kept[i]))
 		}
@@ -233,7 +233,7 @@ func TestARestartChangesNothing(t *testing.T) {
 	}
 	// As from storage: the visits that may go on, whole, and who was here today.
 	recent := func(_ *Table, kept []event.Event) *Table {
-		table := New(Options{})
+		table := newTable(t, Options{})
 		if len(kept) == 0 {
 			return table
 		}
@@ -296,7 +296,7 @@ func compare(t *testing.T, seed uint64, got, want []event.Event) {
 }
 
 func TestLoadRefusesWhatIsDamaged(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	for i := range 300 {
 		e := from(view(i, "/a"), "one")
 		e.Visitor = event.VisitorID(1 + i)
@@ -317,7 +317,7 @@ func TestLoadRefusesWhatIsDamaged(t *testing.T) {
 		} else {
 			data[r.IntN(len(data))] ^= byte(1 + r.IntN(255))
 		}
-		fresh := New(Options{})
+		fresh := newTable(t, Options{})
 		if err := fresh.Load(bytes.NewReader(data)); err == nil {
 			t.Fatalf("damage %d was not noticed", i)
 		}
@@ -325,16 +325,16 @@ func TestLoadRefusesWhatIsDamaged(t *testing.T) {
 			t.Fatalf("%d visits of a damaged snapshot go on", n)
 		}
 	}
-	if err := New(Options{}).Load(strings.NewReader("")); err == nil {
+	if err := newTable(t, Options{}).Load(strings.NewReader("")); err == nil {
 		t.Error("an empty file was loaded")
 	}
-	if err := New(Options{}).Load(bytes.NewReader(whole)); err != nil {
+	if err := newTable(t, Options{}).Load(bytes.NewReader(whole)); err != nil {
 		t.Error(err)
 	}
 }
 
 func FuzzLoad(f *testing.F) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(f, Options{}), &keeper{}
 	e := from(view(0, "/a"), "one")
 	if _, err := table.Apply(&e, 0, today, kept); err != nil {
 		f.Fatal(err)
@@ -345,7 +345,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(file.Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table := New(Options{})
+		table := newTable(t, Options{})
 		if table.Load(bytes.NewReader(data)) != nil && table.Live(noon) != 0 {
 			t.Error("visits of a damaged snapshot go on")
 		}

@@ -15,6 +15,8 @@
 package session
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -73,9 +75,8 @@ type index struct {
 	keys map[event.VisitID]key
 }
 
-// New returns an empty table. It panics if the registerer has its metrics
-// already.
-func New(o Options) *Table {
+// New returns an empty table.
+func New(o Options) (*Table, error) {
 	if o.MaxVisits == 0 {
 		o.MaxVisits = 1 << 20
 	}
@@ -105,13 +106,17 @@ func New(o Options) *Table {
 		}
 		s.init()
 	}
-	if o.Registerer != nil {
-		o.Registerer.MustRegister(t.evicted, t.forgotten, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "halfmask_session_live_visits",
-			Help: "Visits going on.",
-		}, func() float64 { return float64(t.Live(time.Now())) }))
+	if o.Registerer == nil {
+		return t, nil
 	}
-	return t
+	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "halfmask_session_live_visits",
+		Help: "Visits going on.",
+	}, func() float64 { return float64(t.Live(time.Now())) })
+	if err := errors.Join(o.Registerer.Register(t.evicted), o.Registerer.Register(t.forgotten), o.Registerer.Register(live)); err != nil {
+		return nil, fmt.Errorf("cannot register the sessions' metrics: %w", err)
+	}
+	return t, nil
 }
 
 // Live counts the visits going on at an instant and lets go of those that are

@@ -31,6 +31,15 @@ func (k *keeper) Keep(e *event.Event) error {
 	return nil
 }
 
+func newTable(t testing.TB, o Options) *Table {
+	t.Helper()
+	table, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const today = event.Day(20779)
@@ -160,7 +169,7 @@ func TestFacts(t *testing.T) {
 				{visit: 2, opens: 1, bounce: 1, entry: "/b"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			table, kept := New(Options{}), &keeper{}
+			table, kept := newTable(t, Options{}), &keeper{}
 			numbers := map[event.VisitID]int{}
 			for i, e := range c.events {
 				source := e.Origin.Source
@@ -195,7 +204,7 @@ func TestFacts(t *testing.T) {
 }
 
 func TestMidnight(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	const yesterdays, todays = event.VisitorID(6), event.VisitorID(7) // in different shards
 	apply := func(e event.Event, visitor, previous event.VisitorID, day event.Day) event.Event {
 		t.Helper()
@@ -235,7 +244,7 @@ func TestMidnight(t *testing.T) {
 }
 
 func TestNothingChangesUnlessKept(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	full := errors.New("full")
 	try := func(e event.Event, broken error) event.Event {
 		t.Helper()
@@ -272,7 +281,7 @@ func TestNothingChangesUnlessKept(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	table, kept := New(Options{MaxVisits: 10 * shards, MaxVisitors: 20 * shards, Registerer: registry}), &keeper{}
+	table, kept := newTable(t, Options{MaxVisits: 10 * shards, MaxVisitors: 20 * shards, Registerer: registry}), &keeper{}
 	for i := range 30 {
 		e := view(i, "/")
 		e.Visitor = event.VisitorID(1 + i*shards) // all in one shard
@@ -308,7 +317,7 @@ halfmask_session_forgotten_visitors_total %d
 }
 
 func TestLongStringsDoNotExhaustMemory(t *testing.T) {
-	table, kept := New(Options{MaxStrings: 10_000 * shards}), &keeper{}
+	table, kept := newTable(t, Options{MaxStrings: 10_000 * shards}), &keeper{}
 	for i := range 100 {
 		e := view(i, fmt.Sprintf("/%d/%s", i, strings.Repeat("x", 1900)))
 		e.Visitor = event.VisitorID(1 + i*shards)
@@ -330,7 +339,7 @@ func TestLongStringsDoNotExhaustMemory(t *testing.T) {
 }
 
 func TestVisitsEndWithoutBeingAskedFor(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	for i := range 1000 {
 		e := view(i*10, "/")
 		e.Visitor = event.VisitorID(1 + i*shards)
@@ -344,7 +353,7 @@ func TestVisitsEndWithoutBeingAskedFor(t *testing.T) {
 }
 
 func TestVisitorsOfPastDaysAreForgotten(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	for day := range 10 {
 		e := view(day*86400, "/")
 		if _, err := table.Apply(&e, 0, today+event.Day(day), kept); err != nil || e.Facts.NewVisitor != 1 {
@@ -358,7 +367,7 @@ func TestVisitorsOfPastDaysAreForgotten(t *testing.T) {
 
 // Many at once, before midnight and after: the sums are those of one at a time.
 func TestConcurrency(t *testing.T) {
-	table, kept := New(Options{}), &keeper{}
+	table, kept := newTable(t, Options{}), &keeper{}
 	const people, workers, views = 200, 4, 5
 	evening := func(p int) event.VisitorID { return event.VisitorID(1 + p) }
 	morning := func(p int) event.VisitorID { return event.VisitorID(1000 + p*31) }
