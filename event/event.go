@@ -177,7 +177,11 @@ func DayOf(t time.Time, zone *time.Location) Day {
 // midnight, that is the first instant that exists.
 func (d Day) Start(zone *time.Location) time.Time {
 	u := time.Unix(int64(d)*86400, 0).UTC()
-	return time.Date(u.Year(), u.Month(), u.Day(), 0, 0, 0, 0, zone)
+	t := time.Date(u.Year(), u.Month(), u.Day(), 0, 0, 0, 0, zone)
+	if DayOf(t, zone) < d { // in a gap time.Date may answer from before it
+		_, t = t.ZoneBounds()
+	}
+	return t
 }
 
 // String returns the day as 2006-01-02.
