@@ -3,7 +3,7 @@
 export interface Query {
   site_id: string;
   metrics: string[];
-  date_range: string | [string, string];
+  date_range: string;
   dimensions?: string[];
   filters?: unknown[];
   order_by?: [string, "asc" | "desc"][];
@@ -14,11 +14,15 @@ export interface Query {
 export interface Row {
   metrics: (number | null)[];
   dimensions: string[];
+  /** The same metrics in the previous period, where the question asked for them. */
+  comparison?: { metrics: (number | null)[] };
 }
 
 export interface Answer {
   results: Row[];
-  meta?: { total_rows?: number };
+  meta?: { total_rows?: number; comparison_skip_reason?: string };
+  /** What was asked, as the server understood it; spans are stamps with an offset, both ends included. */
+  query?: { date_range?: [string, string]; comparison_date_range?: [string, string] };
 }
 
 export type Fault = "offline" | "login" | "refused" | "broken";
@@ -30,22 +34,6 @@ export class ApiError extends Error {
   }
 }
 
-/** How far the reader's clock is behind the server's, in milliseconds. */
-let skew = 0;
-
-/** The present by the server's clock: a reader's clock that is a day off would ask for the wrong day. */
-export function now(): Date {
-  return new Date(Date.now() + skew);
-}
-
-function readClock(response: Response): void {
-  const date = Date.parse(response.headers.get("Date") ?? "");
-  if (!Number.isNaN(date)) {
-    const found = date - Date.now();
-    skew = Math.abs(found) > 60_000 ? found : 0;
-  }
-}
-
 async function ask(path: string, init: RequestInit): Promise<unknown> {
   let response: Response;
   try {
@@ -54,7 +42,6 @@ async function ask(path: string, init: RequestInit): Promise<unknown> {
     if (init.signal?.aborted) throw cause;
     throw new ApiError("offline", "The server cannot be reached. What is on the page stays; it is asked again by itself.");
   }
-  readClock(response);
   if (response.status === 401) {
     throw new ApiError("login", "You are logged out. Nothing is lost: log in and this page comes back.");
   }

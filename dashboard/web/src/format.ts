@@ -77,6 +77,11 @@ export function hour(label: string, locale?: Locale): string {
   return new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" }).format(labelDate(label));
 }
 
+/** A time of day to the minute: 14:05 or 2:05 PM. */
+export function time(label: string, locale?: Locale): string {
+  return new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit", timeZone: "UTC" }).format(labelDate(label));
+}
+
 /** A span of dates: 16–22 Nov; a single date stands alone. */
 export function range(r: Range, locale?: Locale): string {
   if (r.from === r.to) return weekday(r.from, locale);

@@ -1,7 +1,6 @@
 // What the page shows, and its form in the URL: ?period=7d&metric=visits
 // &source=Google&page~=/blog. Everything in the URL is written by people as
 // well as by us, so what is not understood is ignored.
-import { addDays, type Range } from "./time";
 import { isMetric, type Metric } from "./metrics";
 
 export const periods = ["today", "7d", "30d", "3mo"] as const;
@@ -11,7 +10,8 @@ export const periodNames: Record<Period, string> = {
   today: "Today", "7d": "7 days", "30d": "30 days", "3mo": "3 months",
 };
 
-const periodDays: Record<Period, number> = { today: 1, "7d": 7, "30d": 30, "3mo": 91 };
+/** What the Stats API calls them. Each ends with today, on the server's clock and in the site's zone. */
+export const periodRanges: Record<Period, string> = { today: "day", "7d": "7d", "30d": "30d", "3mo": "91d" };
 
 /** The dimensions that can be filtered by, by their short names in the URL. */
 export const filterDimensions = {
@@ -122,9 +122,4 @@ export function replaceFilter(filters: Filter[], filter: Filter): Filter[] {
 
 export function withoutFilter(filters: Filter[], gone: Filter): Filter[] {
   return filters.filter((f) => f !== gone && !(f.key === gone.key && f.op === gone.op));
-}
-
-/** The dates of a period that ends on a given day. */
-export function periodRange(period: Period, today: string): Range {
-  return { from: addDays(today, 1 - periodDays[period]), to: today };
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { defaults, filterDimensions, parse, periodRange, replaceFilter, serialize, withFilter, withoutFilter, type State } from "../src/state";
+import { defaults, filterDimensions, parse, replaceFilter, serialize, withFilter, withoutFilter, type State } from "../src/state";
 
 test("state survives the URL", () => {
   const states: State[] = [
@@ -49,10 +49,4 @@ test("filters join, replace and go", () => {
   assert.deepEqual(replaceFilter(two, { key: "country", op: "is", values: ["ES"] }), [{ key: "country", op: "is", values: ["ES"] }]);
   assert.deepEqual(withoutFilter(two, two[0]!), []);
   assert.deepEqual(one, [{ key: "country", op: "is", values: ["DE"] }], "the old list is untouched");
-});
-
-test("periods end today and include it", () => {
-  assert.deepEqual(periodRange("today", "2026-11-22"), { from: "2026-11-22", to: "2026-11-22" });
-  assert.deepEqual(periodRange("7d", "2026-11-22"), { from: "2026-11-16", to: "2026-11-22" });
-  assert.deepEqual(periodRange("30d", "2026-03-01"), { from: "2026-01-31", to: "2026-03-01" });
 });
