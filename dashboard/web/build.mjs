@@ -19,6 +19,10 @@ const entries = {
   "theme.js": "src/theme-early.ts",
 };
 
+// uPlot's licence asks to travel with it.
+const uplot = "/*! Contains uPlot, (c) Leon Sorokin, MIT: /assets/uplot-LICENSE.txt */";
+const notice = { ".js": { js: uplot }, ".css": { css: uplot } };
+
 export async function build({ minify = true } = {}) {
   await mkdir(dist, { recursive: true });
   for (const name of await readdir(dist)) {
@@ -36,6 +40,7 @@ export async function build({ minify = true } = {}) {
       target: ["es2022", "chrome111", "firefox114", "safari16.4"],
       charset: "utf8",
       legalComments: "inline",
+      banner: name.startsWith("app.") ? notice[path.extname(name)] : {},
       logLevel: "warning",
     });
     const bytes = result.outputFiles[0].contents;
@@ -46,6 +51,7 @@ export async function build({ minify = true } = {}) {
     console.log(`${manifest[name]}  ${bytes.length} bytes, ${gzipSync(bytes, { level: 9 }).length} gzipped`);
   }
   await cp(path.join(here, "favicon.svg"), path.join(dist, "favicon.svg"));
+  await cp(path.join(here, "../../node_modules/uplot/LICENSE"), path.join(dist, "uplot-LICENSE.txt"));
   await writeFile(path.join(dist, "manifest.json"), JSON.stringify(manifest, null, 2) + "\n");
   return manifest;
 }
