@@ -258,7 +258,7 @@ func TestAnswers(t *testing.T) {
 		method, path, body string
 		headers            []string
 		status             int
-		answer             string // whole body
+		answer             string   // whole body
 		want               []string // "Name: value" that must be there
 		hits               int
 	}{

@@ -28,7 +28,6 @@ type value struct {
 	lo, hi  int32
 	kind    kind
 	escaped bool // text: has a backslash
-	plain   bool // text: printable ASCII without a backslash
 }
 
 // scanner reads RFC 8259 JSON strictly, in one pass and without allocating. It
@@ -40,8 +39,14 @@ type scanner struct {
 	at int
 }
 
-// space skips white space.
+// space skips white space, of which scripts send none.
 func (s *scanner) space() {
+	if s.at < len(s.s) && s.s[s.at] <= ' ' {
+		s.spaces()
+	}
+}
+
+func (s *scanner) spaces() {
 	for s.at < len(s.s) {
 		switch s.s[s.at] {
 		case ' ', '\t', '\n', '\r':
@@ -242,7 +247,7 @@ func (s *scanner) digits() bool {
 // text reads the string at hand.
 func (s *scanner) text(v *value) fault {
 	s.at++
-	*v = value{lo: int32(s.at), kind: text, plain: true}
+	*v = value{lo: int32(s.at), kind: text}
 	for {
 		s.at = skipPlain(s.s, s.at)
 		if s.at >= len(s.s) {
@@ -254,17 +259,15 @@ func (s *scanner) text(v *value) fault {
 			s.at++
 			return fine
 		case c == '\\':
-			v.escaped, v.plain = true, false
+			v.escaped = true
 			if f := s.escape(); f != fine {
 				return f
 			}
 		case c < ' ':
 			return malformed
 		case c < utf8.RuneSelf: // DEL
-			v.plain = false
 			s.at++
 		default:
-			v.plain = false
 			r, size := utf8.DecodeRuneInString(s.s[s.at:])
 			if r == utf8.RuneError && size <= 1 {
 				if !utf8.FullRuneInString(s.s[s.at:]) {

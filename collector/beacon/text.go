@@ -8,11 +8,19 @@ import (
 	"unsafe"
 )
 
-// keep is the one gate through which every string of a Beacon passes, and so
-// the place for whatever must not be kept. It replaces each unwanted character
-// with a space and trims white space: a site owner expects "Sign up" from
-// "Sign\u0000up\n", and no refusal.
-func (b *Beacon) keep(s string) string { return strings.TrimSpace(b.clean(s)) }
+// keep is the one gate, with keepPath, through which every string of a Beacon
+// passes, and so the place for whatever must not be kept. It replaces each
+// unwanted character with a space and trims white space: a site owner expects
+// "Sign up" from "Sign\u0000up\n", and no refusal.
+func (b *Beacon) keep(s string) string {
+	if s == "" {
+		return s
+	}
+	if s = b.clean(s); s[0] > ' ' && s[0] < utf8.RuneSelf && s[len(s)-1] > ' ' && s[len(s)-1] < utf8.RuneSelf {
+		return s
+	}
+	return strings.TrimSpace(s)
+}
 
 // keepPath does the same for a path, whose leading space would mean something.
 func (b *Beacon) keepPath(s string) string {
@@ -79,19 +87,18 @@ func cut(s string, n int) string {
 
 // lower returns s with ASCII letters in lower case.
 func (b *Beacon) lower(s string) string {
-	for i := range len(s) {
-		if s[i]-'A' <= 'Z'-'A' {
-			from := len(b.scratch)
-			b.scratch = append(b.scratch, s...)
-			for j := from + i; j < len(b.scratch); j++ {
-				if b.scratch[j]-'A' <= 'Z'-'A' {
-					b.scratch[j] |= 0x20
-				}
-			}
-			return b.since(from)
+	first := skipTo(s, 0, upper)
+	if first == len(s) {
+		return s
+	}
+	from := len(b.scratch)
+	b.scratch = append(b.scratch, s...)
+	for i := from + first; i < len(b.scratch); i++ {
+		if classes[b.scratch[i]]&upper != 0 {
+			b.scratch[i] |= 0x20
 		}
 	}
-	return s
+	return b.since(from)
 }
 
 // since returns the scratch space's bytes from position from on. They are

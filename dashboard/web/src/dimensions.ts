@@ -58,8 +58,16 @@ export function countriesNamed(part: string, limit: number): string[] {
 // are another spelling of one that it names too.
 const retired = new Set(["AN", "BU", "CS", "DD", "DY", "EU", "EZ", "FX", "HV", "NH", "NT", "QO", "RH", "SU", "TP", "UK", "UN", "VD", "XA", "XB", "YD", "YU", "ZR", "ZZ"]);
 
+// Control characters, and those that turn the direction of writing round: a
+// path must not be able to look like another.
+const unseen = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
 /** How a value is shown to people. */
 export function valueName(dimension: Dimension, value: string): string {
+  return named(dimension, value).replace(unseen, "\ufffd");
+}
+
+function named(dimension: Dimension, value: string): string {
   if (value === notSet || value === "") return dimension === "visit:source" ? "Direct / None" : "Unknown";
   if (dimension === "visit:country") return countryName(value);
   if (dimension === "visit:region") {

@@ -4,7 +4,6 @@ import { labelDate, type Range } from "./time";
 
 export type Locale = string | undefined;
 
-const thin = "\u2009";
 const steps: [number, string][] = [[1e9, "B"], [1e6, "M"], [1e3, "k"]];
 
 /** A count, exact and grouped: 12,431. */
@@ -58,14 +57,19 @@ function dates(locale: Locale, options: Intl.DateTimeFormatOptions): Intl.DateTi
   return new Intl.DateTimeFormat(dateLocale(locale), { ...options, timeZone: "UTC" });
 }
 
+// Browsers disagree on "Sept" and on how thin the spaces are.
+function plain(date: string): string {
+  return date.replace(/\bSept\b/, "Sep").replaceAll(/[\u2009\u202f]/g, " ");
+}
+
 /** A date without its year: 22 Nov. */
 export function day(label: string, locale?: Locale): string {
-  return dates(locale, { day: "numeric", month: "short" }).format(labelDate(label));
+  return plain(dates(locale, { day: "numeric", month: "short" }).format(labelDate(label)));
 }
 
 /** A date with its weekday: Sun, 22 Nov. */
 export function weekday(label: string, locale?: Locale): string {
-  return dates(locale, { weekday: "short", day: "numeric", month: "short" }).format(labelDate(label));
+  return plain(dates(locale, { weekday: "short", day: "numeric", month: "short" }).format(labelDate(label)));
 }
 
 /** An hour on the reader's kind of clock: 14:00 or 2 PM. */
@@ -85,9 +89,7 @@ export function time(label: string, locale?: Locale): string {
 /** A span of dates: 16–22 Nov; a single date stands alone. */
 export function range(r: Range, locale?: Locale): string {
   if (r.from === r.to) return weekday(r.from, locale);
-  return dates(locale, { day: "numeric", month: "short" })
-    .formatRange(labelDate(r.from), labelDate(r.to))
-    .replaceAll(thin, " ");
+  return plain(dates(locale, { day: "numeric", month: "short" }).formatRange(labelDate(r.from), labelDate(r.to)));
 }
 
 /** A bucket in full, for tooltips and tables. */

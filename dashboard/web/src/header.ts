@@ -1,7 +1,7 @@
 // The bar across the top: which site, who is there now, which period, who is reading.
 import { fill, h, iconButton, outside, setText } from "./dom";
 import { chevron, half, mark, moon, person, sun } from "./icons";
-import { exact } from "./format";
+import { exact, short } from "./format";
 import { arrowKeys, popup } from "./popup";
 import { periodNames, periods, serialize, type Period, type State } from "./state";
 import { showTheme, storedTheme, storeTheme, type Theme } from "./theme";
@@ -32,7 +32,7 @@ export class Header {
   showLive(count: number | null): void {
     this.liveBox.hidden = count === null;
     if (count === null) return;
-    setText(this.live, `${exact(count)} now`);
+    setText(this.live, `${short(count)} now`);
     this.liveBox.classList.toggle("nobody", count === 0);
     this.liveBox.title = `${exact(count)} ${count === 1 ? "visitor" : "visitors"} in the last five minutes`;
   }

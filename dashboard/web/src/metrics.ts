@@ -66,6 +66,12 @@ export function write(metric: Metric, value: number | null, locale?: Locale): st
   }
 }
 
+/** Writes a round value beside an axis: 2m rather than 2m 0s. */
+export function writeTick(metric: Metric, value: number, locale?: Locale): string {
+  const text = write(metric, value, locale);
+  return metric === "visit_duration" ? text.replace(/ 0[ms]$/, "") : text;
+}
+
 /** Writes a metric's value in full, for hovering and tables. */
 export function writeExact(metric: Metric, value: number | null, locale?: Locale): string {
   if (value === null) return "–";
@@ -89,11 +95,11 @@ export interface Change {
 /**
  * The change from the previous value to the present one, in percent; bounce
  * rate, itself a percentage, in percentage points. Null where there is nothing
- * to say: no value now, or none in either period.
+ * to say: no value in one of the periods, or nothing in both.
  */
 export function change(metric: Metric, now: number | null, before: number | null, locale?: Locale): Change | null {
-  if (now === null) return null;
-  if (before === null || (before === 0 && metric !== "bounce_rate")) {
+  if (now === null || before === null) return null;
+  if (before === 0 && metric !== "bounce_rate") {
     if (now === 0 || about[metric].ratio) return null;
     return { text: "new", direction: "up", verdict: "better" };
   }

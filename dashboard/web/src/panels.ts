@@ -27,11 +27,11 @@ export function panelPlans(): PanelPlan[] {
       tabs: [tab("Top pages", "event:page", "Page"), tab("Entry", "visit:entry_page", "Entry page"), tab("Exit", "visit:exit_page", "Exit page")],
     },
     {
-      id: "locations", name: "the locations", rows: 9,
+      id: "locations", name: "the locations", rows: 7,
       tabs: [tab("Countries", "visit:country", "Country")],
     },
     {
-      id: "devices", name: "the devices", rows: 9,
+      id: "devices", name: "the devices", rows: 7,
       tabs: [tab("Devices", "visit:device", "Device"), tab("Browsers", "visit:browser", "Browser"), tab("OS", "visit:os", "Operating system")],
     },
     {

@@ -2,12 +2,13 @@
 // dashed one for the past, a dashed end where the bucket is not over yet.
 import uPlot from "uplot";
 import { lonely, split, ticks, type Series, type Value } from "./series";
-import { write, type Metric } from "./metrics";
+import { writeTick, type Metric } from "./metrics";
 import * as format from "./format";
 
 export const chartHeight = 300;
 
 const labelEvery = 64;
+const perLetter = 7.5;
 const noDrag = { x: false, y: false, setScale: false };
 
 // Positions of the lines in uPlot's data; "whole" is not drawn, the cursor reads it.
@@ -87,7 +88,7 @@ export function makePlot({ host, width, metric, series, onCursor }: PlotOptions)
     width,
     height: chartHeight,
     legend: { show: false },
-    padding: [12, 16, 0, 0],
+    padding: [12, 24, 0, 0],
     cursor: { y: false, drag: noDrag, points: { show: cursorDot } },
     scales: {
       x: { time: false, range: () => (count === 1 ? [-0.5, 0.5] : [0, count - 1]) },
@@ -100,10 +101,12 @@ export function makePlot({ host, width, metric, series, onCursor }: PlotOptions)
         values: (_, splits) => splits.map(label),
       },
       {
-        stroke: ink, font, size: 56, gap: 8, space: 48, ticks: { show: false },
+        stroke: ink, font, gap: 8, space: 48,
+        size: (_, values) => 20 + perLetter * Math.max(2, ...(values ?? []).map((v) => v.length)),
+        ticks: { show: false },
         grid: { stroke: hairline, width: 1 },
         incrs: steps[metric] ?? wholeSteps(),
-        values: (_, splits) => splits.map((v) => write(metric, v)),
+        values: (_, splits) => splits.map((v) => writeTick(metric, v)),
       },
     ],
     series: [

@@ -40,6 +40,7 @@ test("changes carry a sign, and a real minus", () => {
 
 test("dates are day first in English and the locale's own elsewhere", () => {
   assert.equal(format.day("2026-11-22", "en-US"), "22 Nov");
+  assert.equal(format.day("2026-09-02", "en-GB"), "2 Sep");
   assert.equal(format.day("2026-11-22", "de"), "22. Nov.");
   assert.equal(format.range({ from: "2026-11-16", to: "2026-11-22" }, "en-US").replaceAll(" ", ""), "16–22Nov");
   assert.match(format.range({ from: "2026-11-22", to: "2026-11-22" }, "en"), /^Sun,? 22 Nov$/);
