@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -30,6 +29,15 @@ type asset struct {
 	plain       []byte
 	zipped      []byte // nil if it is no smaller
 	hashed      bool   // its name changes with its content
+}
+
+// contentTypes names the kinds of files that are served; package mime would
+// ask the machine.
+var contentTypes = map[string]string{
+	".js":  "text/javascript; charset=utf-8",
+	".css": "text/css; charset=utf-8",
+	".svg": "image/svg+xml",
+	".txt": "text/plain; charset=utf-8",
 }
 
 // assets are the built files by name.
@@ -56,9 +64,9 @@ func readAssets(fsys fs.FS) assets {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		contentType := mime.TypeByExtension(path.Ext(name))
+		contentType := contentTypes[path.Ext(name)]
 		content, err := fs.ReadFile(fsys, name)
-		if err != nil || contentType == "" || name == "manifest.json" {
+		if err != nil || contentType == "" {
 			continue
 		}
 		a.files[name] = asset{contentType, content, zip(content), hashed[name]}

@@ -130,7 +130,7 @@ func newWith(o Options, built fs.FS) *Dashboard {
 		throttle:    newThrottle(),
 		quota:       newQuota(),
 		gate:        newGate(o.MaxQueries),
-		hasher:      newHasher(),
+		hasher:      newHasher(hashing, nobodysHash),
 
 		failuresNoted: rate.NewLimiter(rate.Every(time.Second), 30),
 		pages:         newPages(built),

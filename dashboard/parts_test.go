@@ -275,18 +275,10 @@ func open(t testing.TB, edit ...func(*dashboard.Options)) *house {
 
 const password = "a few unrelated words"
 
-var passwordHash = sync.OnceValue(func() string {
-	hash, err := dashboard.HashPassword(password)
-	if err != nil {
-		panic(err)
-	}
-	return hash
-})
-
 // addUser adds a user with the password above.
 func (h *house) addUser(t testing.TB, name string) account.User {
 	t.Helper()
-	u := account.User{ID: dashboard.NewUserID(), Name: name, PasswordHash: passwordHash(), Created: time.Now()}
+	u := account.User{ID: dashboard.NewUserID(), Name: name, PasswordHash: dashboard.CheapHash(password), Created: time.Now()}
 	if err := h.accounts.AddUser(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}

@@ -61,8 +61,10 @@ func ValidatePassword(password string) error {
 
 // HashPassword returns a password's argon2id hash in PHC string format. It
 // takes about 20 MiB and some tens of milliseconds.
-func HashPassword(password string) (string, error) {
-	hash, err := argon2id.CreateHash(password, &hashing)
+func HashPassword(password string) (string, error) { return hashWith(&hashing, password) }
+
+func hashWith(params *argon2id.Params, password string) (string, error) {
+	hash, err := argon2id.CreateHash(password, params)
 	if err != nil {
 		return "", fmt.Errorf("cannot hash the password: %w", err)
 	}
@@ -83,11 +85,15 @@ var errCrowded = errors.New("too many logins at once")
 
 // hasher bounds the memory and processor time that passwords can take.
 type hasher struct {
+	params  argon2id.Params
+	nobody  string // a hash of the same cost that no password has
 	slots   chan struct{}
 	waiting atomic.Int32
 }
 
-func newHasher() *hasher { return &hasher{slots: make(chan struct{}, hashesAtOnce)} }
+func newHasher(params argon2id.Params, nobody string) *hasher {
+	return &hasher{params: params, nobody: nobody, slots: make(chan struct{}, hashesAtOnce)}
+}
 
 // run calls f when it is its turn.
 func (h *hasher) run(ctx context.Context, f func() error) error {
@@ -107,7 +113,7 @@ func (h *hasher) run(ctx context.Context, f func() error) error {
 // hash makes a new password's hash.
 func (h *hasher) hash(ctx context.Context, password string) (hash string, err error) {
 	err = h.run(ctx, func() error {
-		hash, err = HashPassword(password)
+		hash, err = hashWith(&h.params, password)
 		return err
 	})
 	return hash, err
@@ -118,7 +124,7 @@ func (h *hasher) hash(ctx context.Context, password string) (hash string, err er
 func (h *hasher) check(ctx context.Context, password, hash string) (ok bool, err error) {
 	exists := hash != ""
 	if !exists {
-		hash = nobodysHash
+		hash = h.nobody
 	}
 	if len(password) > maxPassword {
 		password = ""

@@ -126,7 +126,7 @@ func TestInsertRepairsOnlyTheMissingDays(t *testing.T) {
 
 func TestInsertIsOneBlock(t *testing.T) {
 	s := open(t)
-	insert(t, s, batchOf(1, "t", daysAgo(200_000, 1)...), nil)
+	insert(t, s, batchOf(1, "t", daysAgo(70_000, 1)...), nil)
 	if parts := ask[uint64](t, s, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'events'"); parts != 1 {
 		t.Errorf("one batch of one day became %d parts", parts)
 	}

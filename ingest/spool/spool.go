@@ -181,13 +181,20 @@ func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
 	if s.metrics, err = newMetrics(opts.Registerer, s); err != nil {
 		return nil, err
 	}
-	s.sealTimer = time.AfterFunc(time.Hour, s.sealDue)
-	s.sealTimer.Stop()
-	s.sweepTimer = time.AfterFunc(0, s.sweepQuarantine)
+	s.sealTimer = stopped(s.sealDue)
+	s.sweepTimer = stopped(s.sweepQuarantine)
+	s.sweepQuarantine()
 	s.prepare() // so that the first Append finds a segment
 	s.loops.Go(s.prepareLoop)
 	s.loops.Go(s.syncLoop)
 	return s, nil
+}
+
+// stopped returns a timer that runs f once it is reset.
+func stopped(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
 }
 
 // ID returns the spool's random number, drawn when its folder was made.

@@ -1,5 +1,5 @@
 // The page: one state, in the URL; everything else follows from it.
-import { ApiError, liveVisitors } from "./api";
+import { asFault, liveVisitors } from "./api";
 import { zoneOf, type Boot } from "./boot";
 import { Chart } from "./chart";
 import { openDetails } from "./details";
@@ -26,7 +26,7 @@ export class App {
   private readonly chart: Chart;
   private readonly panels: Panel[];
   private readonly status = new Status(() => this.load());
-  private readonly content = h("div", { class: "content" });
+  private readonly content: HTMLElement;
   private readonly empty: HTMLElement;
   private readonly poll: Poll;
   private abort = new AbortController();
@@ -34,6 +34,7 @@ export class App {
 
   constructor(private readonly root: HTMLElement, private readonly boot: Boot) {
     this.state = this.readURL();
+    this.content = h(root.tagName === "MAIN" ? "div" : "main", { class: "content" });
     const onSlow = (name: string, slow: boolean) => this.status.slow(name, slow);
     this.header = new Header({ boot, onPeriod: (p) => this.period(p), onTheme: () => this.chart.recolour(), siteURL: (d) => siteURL(boot.site, d) });
     this.filters = new Filters({
@@ -43,7 +44,7 @@ export class App {
       newJob: (signal) => this.job(signal, false),
     });
     this.headline = new Headline((metric) => this.metric(metric), onSlow);
-    this.chart = new Chart(onSlow);
+    this.chart = new Chart(onSlow, (fault) => this.fault(fault));
     this.panels = panelPlans().map((plan) => new Panel({
       ...plan,
       onFilter: (dimension, value) => this.filterBy(dimension, value),
@@ -80,7 +81,6 @@ export class App {
     const board = h("section", { class: "board", "aria-label": "Overview" }, this.headline.element, this.chart.element);
     fill(this.content, this.filters.element, board, this.status.element, h("div", { class: "pairs" }, ...this.panels.map((p) => p.element)));
     fill(this.root, this.header.element, this.content, footer(this.boot));
-    document.title = `${this.boot.site} · Halfmask`;
   }
 
   private readURL(): State {
@@ -163,7 +163,7 @@ export class App {
   }
 
   private fault(cause: unknown): void {
-    const fault = cause instanceof ApiError ? cause : new ApiError("broken", "The page stumbled over an answer. Reload it; if that does not help, the page is older than the server.");
+    const fault = asFault(cause);
     if (fault.fault === "login") {
       this.poll.stop();
       this.header.showLive(null);
