@@ -8,6 +8,7 @@ const find = (selector) => document.querySelector(selector)
 const menu = find('#menu')
 if (menu) {
   const show = (slug) => {
+    menu.classList.toggle('one', slug !== '')
     for (const article of menu.querySelectorAll('article')) article.hidden = slug !== '' && article.id !== slug
     for (const link of menu.querySelectorAll('a[data-tea]')) {
       if (link.dataset.tea === slug) link.setAttribute('aria-current', 'page')
@@ -87,7 +88,7 @@ const refresh = () => {
     return
   }
   const out = script.optedOut()
-  banner.hidden = out || remembered() !== null
+  banner.hidden = out || remembered() !== null || choice !== null // which asks the same
   document.body.classList.toggle('asking', !banner.hidden)
   if (out) say('You are not counted.', 'Count me again', () => decide(true))
   else say('You are counted, without cookies.', 'Do not count me', () => decide(false))
