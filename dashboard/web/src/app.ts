@@ -26,7 +26,7 @@ export class App {
   private readonly chart: Chart;
   private readonly panels: Panel[];
   private readonly status = new Status(() => this.load());
-  private readonly content: HTMLElement;
+  private readonly content = h("div", { class: "content" });
   private readonly empty: HTMLElement;
   private readonly poll: Poll;
   private abort = new AbortController();
@@ -34,7 +34,6 @@ export class App {
 
   constructor(private readonly root: HTMLElement, private readonly boot: Boot) {
     this.state = this.readURL();
-    this.content = h(root.tagName === "MAIN" ? "div" : "main", { class: "content" });
     const onSlow = (name: string, slow: boolean) => this.status.slow(name, slow);
     this.header = new Header({ boot, onPeriod: (p) => this.period(p), onTheme: () => this.chart.recolour(), siteURL: (d) => siteURL(boot.site, d) });
     this.filters = new Filters({
@@ -54,7 +53,7 @@ export class App {
     }));
     this.empty = emptyState(boot);
     this.poll = new Poll({
-      fast: () => this.state.period === "today",
+      fast: () => this.state.period === "today" || this.empty.isConnected,
       pulse: (signal) => pulse(this.job(signal, true)),
       refresh: () => this.load(true),
       live: async (signal) => this.header.showLive(await liveVisitors(boot.site, signal)),
@@ -80,7 +79,7 @@ export class App {
   private build(): void {
     const board = h("section", { class: "board", "aria-label": "Overview" }, this.headline.element, this.chart.element);
     fill(this.content, this.filters.element, board, this.status.element, h("div", { class: "pairs" }, ...this.panels.map((p) => p.element)));
-    fill(this.root, this.header.element, this.content, footer(this.boot));
+    fill(this.root, this.header.element, h(this.root.tagName === "MAIN" ? "div" : "main", {}, this.content), footer(this.boot));
   }
 
   private readURL(): State {

@@ -7,7 +7,7 @@ import { fill, h, setText, type Child } from "./dom";
 import * as format from "./format";
 import * as icons from "./icons";
 import { about, change, metrics, writeExact, type Metric } from "./metrics";
-import { chartData, hideCursor, makePlot, moveCursor } from "./plot";
+import { hideCursor, makePlot, moveCursor } from "./plot";
 import { spans, timeSeries, type Job, type Spans } from "./queries";
 import { series, type Series } from "./series";
 
@@ -86,25 +86,24 @@ export class Chart {
     this.plot?.destroy();
     this.plot = null;
     this.drawn = null;
+    this.cursor = null;
+    this.readout.hidden = true;
   }
 
   private draw(): void {
     if (!this.answer || this.answer.results.length === 0) return;
     const covered = spans(this.answer);
     const next = series(this.answer.results, metrics.indexOf("visitors"), metrics.indexOf(this.metric), covered.before);
-    const sameFrame = this.plot !== null && this.drawnMetric === this.metric && this.drawn !== null
-      && this.drawn.labels[0] === next.labels[0] && this.drawn.labels.length === next.labels.length
-      && this.drawn.incomplete === next.incomplete;
     this.describe(covered, next);
-    if (sameFrame && sameValues(this.drawn!, next)) return;
-    // The lone points are part of uPlot's options; a refresh only changes data as long as they do not move.
+    if (this.plot && this.drawnMetric === this.metric && JSON.stringify(this.drawn) === JSON.stringify(next)) return;
+    const at = this.cursor;
     this.drop();
     this.drawn = next;
     this.drawnMetric = this.metric;
     const width = this.host.clientWidth;
     if (width > 0) {
-      this.plot = makePlot({ host: this.host, width, metric: this.metric, series: next, onCursor: (i) => this.onCursor(i) });
-      if (this.cursor !== null && this.byKey) moveCursor(this.plot, this.cursor);
+      // Whoever is reading a point goes on reading it.
+      this.plot = makePlot({ host: this.host, width, metric: this.metric, series: next, at, onCursor: (i) => this.onCursor(i) });
     }
     this.drawTable(next);
   }
@@ -210,8 +209,4 @@ export class Chart {
       h("caption", { class: "unseen" }, name),
       h("thead", {}, h("tr", {}, head(s.labels[0]!.length > 10 ? "Hour" : "Day"), head(name), s.compared && head("Before"))), body));
   }
-}
-
-function sameValues(a: Series, b: Series): boolean {
-  return JSON.stringify(chartData(a)) === JSON.stringify(chartData(b));
 }

@@ -17,7 +17,7 @@ const liveMs = 10_000;
 const everyMs = 60_000;
 
 export interface PollOptions {
-  /** Whether the period on show is today's. */
+  /** Whether what is on show should be up to the second. */
   fast: () => boolean;
   /** A cheap number that changes when anything new is stored. */
   pulse: (signal: AbortSignal) => Promise<number>;
