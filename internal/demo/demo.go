@@ -23,7 +23,7 @@ var site embed.FS
 var pages = func() map[string]*template.Template {
 	parsed := map[string]*template.Template{}
 	for _, name := range []string{"home", "menu", "visit", "privacy", "missing"} {
-		parsed[name] = template.Must(template.ParseFS(site, "site/layout.html", "site/cup.html", "site/"+name+".html"))
+		parsed[name] = template.Must(template.ParseFS(site, "site/layout.html", "site/cup.html", "site/club.html", "site/"+name+".html"))
 	}
 	return parsed
 }()
