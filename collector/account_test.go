@@ -67,8 +67,8 @@ func TestSuppressed(t *testing.T) {
 			if r := d.send(t, "GET", "/pixel.gif?u=x", "", header); r.StatusCode != 200 || bodyOf(t, r) != string(pixel) {
 				t.Errorf("pixel: %v", r)
 			}
-			if len(d.masker.addrs) != 0 || len(d.recorder.all()) != 0 || d.log.Len() != 0 {
-				t.Errorf("masked %v, recorded %v, logged %q", d.masker.addrs, d.recorder.all(), d.log)
+			if len(d.masker.addrs) != 0 || len(d.recorder.all()) != 0 || d.log.String() != "" {
+				t.Errorf("masked %v, recorded %v, logged %q", d.masker.addrs, d.recorder.all(), d.log.String())
 			}
 			if got := d.count(t, "suppressed_events_total", signal.String()); got != 4 {
 				t.Errorf("%v suppressed", got)
