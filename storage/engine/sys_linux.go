@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// self is this program's own file, also after an upgrade has replaced it on disk: a
+// restarted engine must be of the same version as its parent.
+func self() string { return "/proc/self/exe" }
+
+// processAttributes puts the child into a group of its own, so that no signal meant
+// for it reaches us nor the reverse, and has the kernel kill it when we die.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+// harden leaves no file of the process's memory behind (there are visitors' rows in
+// it) and keeps other processes of the same user from reading it.
+func harden() error {
+	unix.Umask(0o077)
+	// The name that ps and top show; before the next step takes the right away.
+	_ = os.WriteFile("/proc/self/comm", []byte("halfmask-engine"), 0)
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("cannot forbid core dumps: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot forbid reading its memory: %w", err)
+	}
+	raiseFileLimit()
+	return nil
+}
+
+// raiseFileLimit lets the engine open as many files as the system permits: every
+// part of a table has several.
+func raiseFileLimit() {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil {
+		limit.Cur = limit.Max
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	}
+}
+
+func syncFileSystem(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
+
+// residentBytes reads the resident memory of a process; 0 if it is gone.
+func residentBytes(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident float64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * float64(os.Getpagesize())
+}
+
+// openTerminal makes a pseudo-terminal: ours, and the end that becomes the
+// child's standard input. Nothing is ever written to it. With a terminal and its
+// option --interactive the local engine reports an exception in a connection's
+// handler and goes on, as a server does; otherwise it ends the whole process, so
+// that a wrong password or a port scanner would bring it down (ClickHouse issue
+// 115666, in 26.7).
+func openTerminal() (ours, childs *os.File, err error) {
+	ours, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open a terminal: %w", err)
+	}
+	// Without O_NOCTTY it would become the terminal of a service's whole session.
+	number := 0
+	raw, err := ours.SyscallConn()
+	if err == nil {
+		err = errors.Join(err, raw.Control(func(fd uintptr) {
+			if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+				number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+			}
+		}))
+	}
+	if err == nil {
+		childs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		closeAll(ours)
+		return nil, nil, fmt.Errorf("cannot open a terminal: %w", err)
+	}
+	return ours, childs, nil
+}
