@@ -231,6 +231,9 @@ func TestCap(t *testing.T) {
 				t.Errorf("got %v, want ErrFull", err)
 			}
 		}
+		if s.Writable() {
+			t.Error("a full spool calls itself writable")
+		}
 		g, err := s.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -240,6 +243,9 @@ func TestCap(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
+		if !s.Writable() {
+			t.Error("there is room again, but the spool does not call itself writable")
+		}
 		fill()
 		if taken == before {
 			t.Error("there is room again, but nothing is taken")

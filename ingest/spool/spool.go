@@ -235,6 +235,14 @@ func (s *Spool) Append(payload []byte) error {
 	}
 }
 
+// Writable reports whether Append finds room, or will as soon as the disk has
+// prepared some: false while the spool is full or after Close.
+func (s *Spool) Writable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed && (s.active != nil || s.blocked == free)
+}
+
 // began notes an active segment's first record.
 func (s *Spool) began(w *writer) {
 	w.first = time.Now()
