@@ -206,7 +206,7 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 		}
 	}
 	idle, busy := d.dial(t), d.dial(t)
-	d.dial(t) // says nothing
+	silent := d.dial(t)
 	if got := ask(idle, post(strings.Replace(pageview, "/a?", "/b?", 1))); got != accepted {
 		t.Fatal(got)
 	}
@@ -223,6 +223,11 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	if conn, err := net.Dial("tcp", d.addr); err == nil {
 		conn.Close()
 		t.Error("the door is still open")
+	}
+	// The server alone would keep it for five seconds.
+	_ = silent.SetDeadline(start.Add(3 * time.Second))
+	if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the silent connection is still open: %v", err)
 	}
 	select {
 	case err := <-done:
