@@ -114,12 +114,14 @@ type Collector struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	server  *fasthttp.Server
-	guests  guests
-	calls   sync.Pool // of *call
-	hints   hints
-	stopped chan struct{}
-	stop    sync.Once
+	server *fasthttp.Server
+	guests guests
+	calls  sync.Pool // of *call
+	hints  hints
+
+	mu        sync.Mutex
+	listeners []*listener
+	stopped   chan struct{} // closed under mu
 }
 
 // ErrStopped is returned by Serve on a Collector that was shut down.
@@ -172,23 +174,52 @@ func New(o Options) *Collector {
 // several listeners. It returns nil after a Shutdown, or ErrStopped if that
 // came before.
 func (c *Collector) Serve(ln net.Listener) error {
-	select {
-	case <-c.stopped:
+	l := &listener{Listener: ln, c: c}
+	if !c.open(l) {
 		_ = ln.Close()
 		return ErrStopped
-	default:
 	}
-	if err := c.server.Serve(&listener{Listener: ln, c: c}); err != nil {
+	if err := c.server.Serve(l); err != nil {
 		return fmt.Errorf("cannot serve beacons: %w", err)
 	}
 	return nil
+}
+
+// open remembers a listener, unless it came too late: the server would start
+// serving it although it was shut down.
+func (c *Collector) open(l *listener) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isStopped() {
+		return false
+	}
+	c.listeners = append(c.listeners, l)
+	return true
+}
+
+func (c *Collector) isStopped() bool {
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return false
+	}
 }
 
 // Shutdown stops listening, lets the requests in flight finish and closes the
 // rest. If ctx ends first, what is left is cut off and its error returned. It
 // may be called more than once.
 func (c *Collector) Shutdown(ctx context.Context) error {
-	c.stop.Do(func() { close(c.stopped) })
+	c.mu.Lock()
+	if !c.isStopped() {
+		close(c.stopped)
+	}
+	for _, l := range c.listeners {
+		_ = l.Close()
+	}
+	c.listeners = nil
+	c.mu.Unlock()
+
 	c.guests.closeSilent()
 	if err := c.server.ShutdownWithContext(ctx); err != nil {
 		c.guests.closeAll()

@@ -222,6 +222,7 @@ func (c *Collector) record(l *call, addr netip.Addr, t *tally) (r result) {
 		}
 		r.known = true
 		l.hit.Site = site
+		l.hit.Day, l.hit.Network, l.hit.Visitor, l.hit.Previous, l.hit.Place = 0, event.Network{}, 0, 0, event.Place{}
 		if !addr.IsValid() || !c.masker.Mask(&l.hit, addr) {
 			r.drops.add(dropNoAddress)
 			t.settle(c.metrics.noAddress)

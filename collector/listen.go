@@ -14,7 +14,15 @@ import (
 // too, but it would write the address to its log and bound trusted proxies.
 type listener struct {
 	net.Listener
-	c *Collector
+	c    *Collector
+	once sync.Once
+	err  error
+}
+
+// Close stops listening. It may be called more than once.
+func (l *listener) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
 }
 
 // Accept returns the next guest there is room for. A failure that will pass,
@@ -102,6 +110,7 @@ type guests struct {
 	perPeer map[netip.Addr]int
 	most    int
 	mostOne int
+	closing bool // nobody comes in any more
 }
 
 type verdict uint8
@@ -110,6 +119,7 @@ const (
 	welcome verdict = iota
 	houseFull
 	tooManyOfOne
+	closing
 )
 
 func (gs *guests) limits(most, mostOne int) {
@@ -133,6 +143,9 @@ func household(p peer) (netip.Addr, bool) {
 func (gs *guests) add(g *guest) verdict {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
+	if gs.closing {
+		return closing
+	}
 	if len(gs.in) >= gs.most {
 		return houseFull
 	}
@@ -169,9 +182,14 @@ func (gs *guests) count() int {
 	return len(gs.in)
 }
 
-// closeSilent closes the connections that never sent a byte. The server would
-// wait five seconds for each of them.
-func (gs *guests) closeSilent() { gs.closeIf(func(g *guest) bool { return !g.spoke.Load() }) }
+// closeSilent lets nobody in any more and closes the connections that never
+// sent a byte. The server would wait five seconds for each of them.
+func (gs *guests) closeSilent() {
+	gs.mu.Lock()
+	gs.closing = true
+	gs.mu.Unlock()
+	gs.closeIf(func(g *guest) bool { return !g.spoke.Load() })
+}
 
 func (gs *guests) closeAll() { gs.closeIf(func(*guest) bool { return true }) }
 

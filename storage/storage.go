@@ -76,6 +76,9 @@ type Options struct {
 	// Sync returns once what the server acknowledged is on disk; nil for a
 	// server that looks after itself.
 	Sync func() error
+	// ClockDoubt is not 0 while somebody who can tell has reason to doubt the
+	// wall clock; Retain drops nothing then. nil leaves it to Retain's own rule.
+	ClockDoubt func() time.Duration
 	// RetentionMonths is how long events are kept; 0 and anything above
 	// MaxRetentionMonths mean MaxRetentionMonths.
 	RetentionMonths int

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"testing"
 	"unsafe"
 
+	"github.com/halfmask/halfmask/event"
 	"github.com/halfmask/halfmask/internal/testkit"
 	"github.com/halfmask/halfmask/storage/engine"
 )
@@ -71,3 +73,5 @@ func do(t testing.TB, s *Store, sql string) {
 func borrowed(b []byte) string { return unsafe.String(&b[0], len(b)) }
 
 func contains(s, part string) bool { return strings.Contains(s, part) }
+
+func equal(a, b *event.Event) bool { return reflect.DeepEqual(a, b) }

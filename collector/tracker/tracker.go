@@ -16,6 +16,8 @@ import (
 	"html"
 	"io/fs"
 	"strings"
+
+	"github.com/halfmask/halfmask/collector"
 )
 
 // ScriptPath is where the collector serves the script.
@@ -24,23 +26,11 @@ const ScriptPath = "/js/hm.js"
 //go:embed dist
 var dist embed.FS
 
-// Asset is one file to serve as it is. Whoever serves it adds the headers that
-// let other sites use it: Access-Control-Allow-Origin: *,
-// Cross-Origin-Resource-Policy: cross-origin, X-Content-Type-Options: nosniff,
-// and Vary: Accept-Encoding.
-type Asset struct {
-	ContentType  string
-	CacheControl string
-	ETag         string // weak: the same for Body and Gzip
-	Body         []byte
-	Gzip         []byte // Body compressed once, for those who accept gzip
-}
-
 // Assets returns what the collector serves beside its endpoints, by path. It
 // fails if the script was not built.
-func Assets() (map[string]Asset, error) { return assets(dist) }
+func Assets() (map[string]collector.Asset, error) { return assets(dist) }
 
-func assets(files fs.FS) (map[string]Asset, error) {
+func assets(files fs.FS) (map[string]collector.Asset, error) {
 	script, err := fs.ReadFile(files, "dist/hm.js")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("cannot serve the tracker script: it was not built into this binary; run `make build`")
@@ -60,7 +50,7 @@ func assets(files fs.FS) (map[string]Asset, error) {
 		return nil, fmt.Errorf("cannot compress the tracker script: %w", err)
 	}
 	sum := sha256.Sum256(script)
-	return map[string]Asset{ScriptPath: {
+	return map[string]collector.Asset{ScriptPath: {
 		ContentType: "text/javascript; charset=utf-8",
 		// An upgrade reaches every page within the hour, and no page waits for it.
 		CacheControl: "public, max-age=3600, stale-while-revalidate=86400",

@@ -42,7 +42,7 @@ function page(title, main, boot) {
 }
 
 function shell(site) {
-  return page(site, '<main id="app"></main>', {
+  return page(site, '<div id="app"></div>', {
     site,
     sites: siteNames.map((domain) => ({ domain, timezone: "UTC" })),
     user: "ada@example.com", publicUrl: "https://stats.example.com", version: "0.1.0-dev",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -66,7 +67,7 @@ func NewEngine(t testing.TB, dir string) *engine.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
+	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,10 @@ func (s *sharedEngine) start() (*engine.Engine, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return engine.Open(ctx, engine.Options{Library: library, Dir: s.dir, MoreDatabases: names})
+	return engine.Open(ctx, engine.Options{
+		Library: library, Dir: s.dir, MoreDatabases: names,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 }
 
 func (s *sharedEngine) close() {

@@ -57,7 +57,7 @@ type settings struct {
 	WriterElsewhere                    []string
 	Writer, Reader                     string
 	WriterPasswordHash, ReaderPassHash string
-	PortFD                             int
+	PortFD, LifeFD                     int
 }
 
 // prepareDir makes the engine's folder and those in it, for the owner's eyes only.
@@ -93,6 +93,7 @@ func (e *Engine) writeConfig() error {
 		WriterPasswordHash: hash(e.writer.Password),
 		ReaderPassHash:     hash(e.reader.Password),
 		PortFD:             portFD,
+		LifeFD:             lifeFD,
 	}
 	for name, t := range templates {
 		var b bytes.Buffer

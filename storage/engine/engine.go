@@ -10,11 +10,13 @@
 //
 // What the child is made of:
 //
-//   - its life-line is its standard input: the last query of its boot script
-//     reads it, so the end of the pipe ends the engine, cleanly, also when this
-//     process is killed;
-//   - it says which port it listens on through a pipe, so the port is always a
-//     free one and nothing can take it in between;
+//   - its life-line is a pipe that the last query of its boot script reads, so
+//     the end of the pipe ends the engine, cleanly, also when this process is
+//     killed;
+//   - it says which port it listens on through another pipe, so the port is
+//     always a free one and nothing can take it in between;
+//   - its standard input is a terminal on which nobody types, because without one
+//     it would end at the first client that breaks off (see openTerminal);
 //   - its user "default", which the engine cannot do without, may hold a single
 //     session, and the boot script holds it;
 //   - the passwords exist as SHA-256 in a file of mode 0600 and in this

@@ -20,12 +20,16 @@ import (
 // call Main does not start children without end.
 const childMark = "HALFMASK_ENGINE_CHILD"
 
-// portFD is the file descriptor through which the boot script tells its port.
-const portFD = 3
+// What the child inherits besides its standard streams: the file descriptors
+// through which the boot script tells its port, and reads its life-line.
+const (
+	portFD = 3
+	lifeFD = 4
+)
 
 // Main is the child's side: what `halfmask engine ...` runs, hidden from the
 // help. args are the arguments after "engine"; the caller exits with what it
-// returns. It ends well only when its standard input ends.
+// returns. It ends well only when its life-line ends.
 func Main(args []string) int {
 	if err := serve(args); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -39,6 +43,7 @@ func serve(args []string) error {
 	flags.SetOutput(io.Discard)
 	library := flags.String("library", "", "")
 	dir := flags.String("dir", "", "")
+	terminal := flags.Bool("terminal", false, "")
 	if err := flags.Parse(args); err != nil || os.Getenv(childMark) == "" {
 		return fmt.Errorf("this command is only for `halfmask serve`, which runs the engine with it")
 	}
@@ -56,6 +61,9 @@ func serve(args []string) error {
 		return fmt.Errorf("cannot harden the engine's process: %w", err)
 	}
 	argv := []string{"--config-file=" + filepath.Join(*dir, configFile), "--query=" + string(boot)}
+	if *terminal {
+		argv = append(argv, "--interactive") // see openTerminal
+	}
 	if !isLibrary(*library) {
 		argv = append([]string{"clickhouse", "local"}, argv...)
 		return fmt.Errorf("cannot execute %s: %w", *library, syscall.Exec(*library, argv, os.Environ()))
@@ -63,7 +71,7 @@ func serve(args []string) error {
 	if err := runLibrary(*library, append([]string{"clickhouse"}, argv...)); err != nil {
 		return err
 	}
-	if !stdinEnded() {
+	if !lifeLineEnded() {
 		// The engine has said why on standard error, but returns success.
 		return fmt.Errorf("the engine ended on its own")
 	}
@@ -100,13 +108,9 @@ func runLibrary(path string, argv []string) error {
 	return nil
 }
 
-// stdinEnded reports whether the parent has closed the life-line, or is gone.
-func stdinEnded() bool {
-	fds := []unix.PollFd{{Fd: 0, Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 0); err != nil || n == 0 {
-		return false
-	}
-	var b [1]byte
-	n, err := unix.Read(0, b[:])
-	return n == 0 && err == nil
+// lifeLineEnded reports whether the parent has closed the life-line, or is gone.
+func lifeLineEnded() bool {
+	fds := []unix.PollFd{{Fd: lifeFD, Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1 && fds[0].Revents&unix.POLLHUP != 0
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,7 +25,8 @@ const startTimeout = 30 * time.Second
 type child struct {
 	options  Options
 	cmd      *exec.Cmd
-	lifeLine io.Closer
+	lifeLine *os.File // the child ends when this is closed
+	terminal *os.File // see openTerminal; nil without
 	stderr   *opening
 	epoch    string
 	begun    time.Time
@@ -44,40 +44,57 @@ func startChild(o Options) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a pipe: %w", err)
 	}
-	defer portW.Close()
-	args := []string{"engine", "--library", o.Library, "--dir", o.Dir}
-	cmd := exec.Command(self(), args...)
-	cmd.Args[0] = "halfmask"
-	// Nothing of our environment: it may hold secrets, and the engine reads some of it.
-	cmd.Env = []string{childMark + "=1", "LANG=C.UTF-8", "TZ=UTC", "GOTRACEBACK=none", "GOMAXPROCS=1"}
-	cmd.Dir = o.Dir
-	cmd.ExtraFiles = []*os.File{portW} // becomes portFD
-	cmd.SysProcAttr = processAttributes()
-	stderr := &opening{limit: 8 << 10}
-	cmd.Stderr = stderr
-	cmd.WaitDelay = time.Second
-	lifeLine, err := cmd.StdinPipe()
+	lifeR, lifeW, err := os.Pipe()
 	if err != nil {
-		portR.Close()
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+		return nil, errors.Join(fmt.Errorf("cannot make a pipe: %w", err), portR.Close(), portW.Close())
 	}
 	c := &child{
-		options: o, cmd: cmd, lifeLine: lifeLine, stderr: stderr,
+		options: o, lifeLine: lifeW,
 		epoch: newSecret()[:16],
 		begun: time.Now(),
 		port:  make(chan int, 1),
 		gone:  make(chan struct{}),
 	}
-	if err := cmd.Start(); err != nil {
-		portR.Close()
-		return nil, fmt.Errorf("cannot execute %s: %w", cmd.Path, err)
+	c.stderr = &opening{limit: 8 << 10, first: c.hangUp}
+	args := []string{"engine", "--library", o.Library, "--dir", o.Dir}
+	var stdin *os.File
+	if c.terminal, stdin, err = openTerminal(); err == nil {
+		args = append(args, "--terminal")
+	} else {
+		o.Logger.Warn("no terminal device for the engine: whoever connects to it and breaks off, or fails to log in, will make it restart", "error", err)
+	}
+	c.cmd = exec.Command(self(), args...)
+	c.cmd.Args[0] = "halfmask"
+	// Nothing of our environment: it may hold secrets, and the engine reads some of it.
+	c.cmd.Env = []string{childMark + "=1", "LANG=C.UTF-8", "TZ=UTC", "GOTRACEBACK=none", "GOMAXPROCS=1", "CLICKHOUSE_HISTORY_FILE=/dev/null"}
+	c.cmd.Dir = o.Dir
+	if stdin != nil {
+		c.cmd.Stdin = stdin
+	}
+	c.cmd.ExtraFiles = []*os.File{portFD - 3: portW, lifeFD - 3: lifeR}
+	c.cmd.SysProcAttr = processAttributes()
+	c.cmd.Stderr = c.stderr
+	c.cmd.WaitDelay = time.Second
+	err = c.cmd.Start()
+	closeAll(portW, lifeR, stdin) // the child has its own
+	if err != nil {
+		closeAll(portR, lifeW, c.terminal)
+		return nil, fmt.Errorf("cannot execute %s: %w", c.cmd.Path, err)
 	}
 	go c.readPort(portR)
 	go func() {
-		_ = cmd.Wait() // the exit is judged from ProcessState
+		_ = c.cmd.Wait() // the exit is judged from ProcessState
+		closeAll(lifeW, c.terminal)
 		close(c.gone)
 	}()
 	return c, nil
+}
+
+// closeAll closes files that may be nil or closed already.
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
 }
 
 func (c *child) readPort(r *os.File) {
@@ -94,8 +111,12 @@ func (c *child) readPort(r *os.File) {
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// endLife closes the child's standard input, which it takes as the order to end.
-func (c *child) endLife() { _ = c.lifeLine.Close() }
+// endLife closes the child's life-line, which it takes as the order to end.
+func (c *child) endLife() { closeAll(c.lifeLine, c.terminal) }
+
+// hangUp takes the child's terminal away: a boot script that failed would
+// otherwise end in a prompt that waits for somebody to type.
+func (c *child) hangUp() { closeAll(c.terminal) }
 
 // kill ends the child and whatever it may have started. It does not wait.
 func (c *child) kill() {
@@ -178,11 +199,15 @@ type opening struct {
 	mu    sync.Mutex
 	buf   bytes.Buffer
 	limit int
+	first func() // called at the first word
 }
 
 func (t *opening) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.buf.Len() == 0 {
+		t.first()
+	}
 	t.buf.Write(p[:min(len(p), t.limit-t.buf.Len())])
 	return len(p), nil
 }

@@ -19,10 +19,12 @@ func (e *Engine) supervise(started chan<- error) {
 	defer close(e.done)
 
 	c, err := e.startFirst()
-	started <- err
 	if err != nil {
+		started <- err
 		return
 	}
+	e.setLive(c)
+	started <- nil
 	backoff := backoffFirst
 	for {
 		e.setLive(c)

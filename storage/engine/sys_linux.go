@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -66,4 +67,35 @@ func residentBytes(pid int) float64 {
 		return 0
 	}
 	return resident * float64(os.Getpagesize())
+}
+
+// openTerminal makes a pseudo-terminal: ours, and the end that becomes the
+// child's standard input. Nothing is ever written to it. With a terminal and its
+// option --interactive the local engine reports an exception in a connection's
+// handler and goes on, as a server does; otherwise it ends the whole process, so
+// that a wrong password or a port scanner would bring it down (ClickHouse issue
+// 115666, in 26.7).
+func openTerminal() (ours, childs *os.File, err error) {
+	ours, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open a terminal: %w", err)
+	}
+	// Without O_NOCTTY it would become the terminal of a service's whole session.
+	number := 0
+	raw, err := ours.SyscallConn()
+	if err == nil {
+		err = errors.Join(err, raw.Control(func(fd uintptr) {
+			if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+				number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+			}
+		}))
+	}
+	if err == nil {
+		childs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		closeAll(ours)
+		return nil, nil, fmt.Errorf("cannot open a terminal: %w", err)
+	}
+	return ours, childs, nil
 }

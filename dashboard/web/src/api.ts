@@ -34,6 +34,17 @@ export class ApiError extends Error {
   }
 }
 
+/** Whatever was thrown, as a fault that can be shown. */
+export function asFault(cause: unknown): ApiError {
+  if (cause instanceof ApiError) return cause;
+  return new ApiError("broken", "The page stumbled over an answer. Reload it; it may be older than the server.");
+}
+
+/** Whether a fault is the whole page's and not one answer's. */
+export function concernsAll(fault: ApiError): boolean {
+  return fault.fault === "login" || fault.fault === "offline";
+}
+
 async function ask(path: string, init: RequestInit): Promise<unknown> {
   let response: Response;
   try {

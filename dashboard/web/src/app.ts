@@ -1,5 +1,5 @@
 // The page: one state, in the URL; everything else follows from it.
-import { ApiError, liveVisitors } from "./api";
+import { asFault, liveVisitors } from "./api";
 import { zoneOf, type Boot } from "./boot";
 import { Chart } from "./chart";
 import { openDetails } from "./details";
@@ -43,7 +43,7 @@ export class App {
       newJob: (signal) => this.job(signal, false),
     });
     this.headline = new Headline((metric) => this.metric(metric), onSlow);
-    this.chart = new Chart(onSlow);
+    this.chart = new Chart(onSlow, (fault) => this.fault(fault));
     this.panels = panelPlans().map((plan) => new Panel({
       ...plan,
       onFilter: (dimension, value) => this.filterBy(dimension, value),
@@ -53,7 +53,7 @@ export class App {
     }));
     this.empty = emptyState(boot);
     this.poll = new Poll({
-      fast: () => this.state.period === "today",
+      fast: () => this.state.period === "today" || this.empty.isConnected,
       pulse: (signal) => pulse(this.job(signal, true)),
       refresh: () => this.load(true),
       live: async (signal) => this.header.showLive(await liveVisitors(boot.site, signal)),
@@ -79,8 +79,7 @@ export class App {
   private build(): void {
     const board = h("section", { class: "board", "aria-label": "Overview" }, this.headline.element, this.chart.element);
     fill(this.content, this.filters.element, board, this.status.element, h("div", { class: "pairs" }, ...this.panels.map((p) => p.element)));
-    fill(this.root, this.header.element, this.content, footer(this.boot));
-    document.title = `${this.boot.site} · Halfmask`;
+    fill(this.root, this.header.element, h(this.root.tagName === "MAIN" ? "div" : "main", {}, this.content), footer(this.boot));
   }
 
   private readURL(): State {
@@ -163,7 +162,7 @@ export class App {
   }
 
   private fault(cause: unknown): void {
-    const fault = cause instanceof ApiError ? cause : new ApiError("broken", "The page stumbled over an answer. Reload it; if that does not help, the page is older than the server.");
+    const fault = asFault(cause);
     if (fault.fault === "login") {
       this.poll.stop();
       this.header.showLive(null);

@@ -1,13 +1,13 @@
 // The chart with its legend, its readout under the cursor and the same figures
 // as a table behind a button.
 import type uPlot from "uplot";
-import { type Answer } from "./api";
+import { asFault, concernsAll, type Answer, type ApiError } from "./api";
 import { Busy, type SlowListener } from "./busy";
 import { fill, h, setText, type Child } from "./dom";
 import * as format from "./format";
 import * as icons from "./icons";
 import { about, change, metrics, writeExact, type Metric } from "./metrics";
-import { chartData, hideCursor, makePlot, moveCursor } from "./plot";
+import { hideCursor, makePlot, moveCursor } from "./plot";
 import { spans, timeSeries, type Job, type Spans } from "./queries";
 import { series, type Series } from "./series";
 
@@ -32,7 +32,7 @@ export class Chart {
   private cursor: number | null = null;
   private byKey = false;
 
-  constructor(onSlow: SlowListener) {
+  constructor(onSlow: SlowListener, private readonly onFault: (fault: ApiError) => void) {
     this.toggle = h("button", { type: "button", class: "quiet", "aria-pressed": "false", on: { click: () => this.switchView() } },
       icons.table(), h("span", {}, "Table"));
     this.element = h("div", { class: "chart" },
@@ -42,6 +42,7 @@ export class Chart {
         this.toggle),
       h("div", { class: "plot-box" }, this.host, this.note, this.readout),
       this.tableBox, this.spoken);
+    this.element.classList.add("waiting");
     this.busy = new Busy(this.element, "the chart", onSlow);
     this.host.addEventListener("keydown", (event) => this.onKey(event));
     this.host.addEventListener("blur", () => { if (this.plot && this.byKey) hideCursor(this.plot); });
@@ -50,8 +51,24 @@ export class Chart {
   }
 
   async load(job: Job): Promise<void> {
-    this.answer = await this.busy.during(timeSeries(job), job.quiet);
-    this.draw();
+    try {
+      this.answer = await this.busy.during(timeSeries(job), job.quiet);
+      this.draw();
+    } catch (cause) {
+      if (job.signal.aborted) return;
+      const fault = asFault(cause);
+      if (concernsAll(fault)) this.onFault(fault);
+      else if (!job.quiet) this.showFault(fault);
+    }
+  }
+
+  /** A chart of another question would be worse than none. */
+  private showFault(fault: ApiError): void {
+    this.answer = null;
+    this.drop();
+    this.element.classList.add("waiting");
+    this.note.hidden = false;
+    setText(this.note, fault.message);
   }
 
   pick(metric: Metric): void {
@@ -69,25 +86,24 @@ export class Chart {
     this.plot?.destroy();
     this.plot = null;
     this.drawn = null;
+    this.cursor = null;
+    this.readout.hidden = true;
   }
 
   private draw(): void {
     if (!this.answer || this.answer.results.length === 0) return;
     const covered = spans(this.answer);
     const next = series(this.answer.results, metrics.indexOf("visitors"), metrics.indexOf(this.metric), covered.before);
-    const sameFrame = this.plot !== null && this.drawnMetric === this.metric && this.drawn !== null
-      && this.drawn.labels[0] === next.labels[0] && this.drawn.labels.length === next.labels.length
-      && this.drawn.incomplete === next.incomplete;
     this.describe(covered, next);
-    if (sameFrame && sameValues(this.drawn!, next)) return;
-    // The lone points are part of uPlot's options; a refresh only changes data as long as they do not move.
+    if (this.plot && this.drawnMetric === this.metric && JSON.stringify(this.drawn) === JSON.stringify(next)) return;
+    const at = this.cursor;
     this.drop();
     this.drawn = next;
     this.drawnMetric = this.metric;
     const width = this.host.clientWidth;
     if (width > 0) {
-      this.plot = makePlot({ host: this.host, width, metric: this.metric, series: next, onCursor: (i) => this.onCursor(i) });
-      if (this.cursor !== null && this.byKey) moveCursor(this.plot, this.cursor);
+      // Whoever is reading a point goes on reading it.
+      this.plot = makePlot({ host: this.host, width, metric: this.metric, series: next, at, onCursor: (i) => this.onCursor(i) });
     }
     this.drawTable(next);
   }
@@ -97,6 +113,8 @@ export class Chart {
     setText(this.legendNow, `${name}, ${format.range(now)}`);
     setText(this.legendBefore, before ? `before, ${format.range(before)}` : "the period before is no longer kept");
     this.legendBefore.parentElement!.classList.toggle("none", before === null);
+    this.element.classList.remove("waiting");
+    setText(this.note, emptyNote);
     const known = s.values.filter((v) => v !== null);
     this.note.hidden = known.some((v) => v !== 0) || s.previous.some((v) => v !== null && v !== 0);
     const top = known.length > 0 ? Math.max(...known) : 0;
@@ -163,7 +181,7 @@ export class Chart {
       line("now", format.bucket(s.labels[i]!) + (i === s.incomplete ? ", so far" : ""), writeExact(this.metric, value)),
       s.compared && line("before", format.bucket(s.previousLabels[i]!), writeExact(this.metric, s.previous[i] ?? null)),
       difference && difference.verdict !== "neutral" && h("p", { class: `change ${difference.verdict}` },
-        `${difference.direction === "up" ? "↑" : "↓"}${difference.text}`),
+        `${difference.direction === "up" ? "↑" : "↓"} ${difference.text}`),
     ];
   }
 
@@ -191,8 +209,4 @@ export class Chart {
       h("caption", { class: "unseen" }, name),
       h("thead", {}, h("tr", {}, head(s.labels[0]!.length > 10 ? "Hour" : "Day"), head(name), s.compared && head("Before"))), body));
   }
-}
-
-function sameValues(a: Series, b: Series): boolean {
-  return JSON.stringify(chartData(a)) === JSON.stringify(chartData(b));
 }

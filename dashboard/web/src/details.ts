@@ -1,6 +1,6 @@
 // The full table behind a panel, in a dialog: every value, sortable, with a
 // search of its own.
-import { ApiError, type Answer } from "./api";
+import { asFault, type Answer } from "./api";
 import { Busy } from "./busy";
 import { countriesNamed, valueName } from "./dimensions";
 import { fill, h, iconButton, outside, setText, uniqueId } from "./dom";
@@ -66,7 +66,11 @@ class Details {
     const heading = h("h2", { id: uniqueId("details") }, title);
     this.more = h("button", { type: "button", hidden: true, on: { click: () => void this.load(true) } }, "Show more");
     this.dialog = h("dialog", { class: "details", "aria-labelledby": heading.id },
-      h("div", { class: "details-head" }, heading, this.makeSearch(), iconButton("Close", icons.close(), { on: { click: () => this.dialog.close() } })),
+      h("div", { class: "details-head" }, heading, this.makeSearch(), iconButton("Close", icons.close(), {
+        // On a touch screen the search box would bring the keyboard up over the table.
+        autofocus: matchMedia("(pointer: coarse)").matches,
+        on: { click: () => this.dialog.close() },
+      })),
       this.scroller);
     fill(this.scroller, this.makeTable(), this.note, this.more);
     this.busy = new Busy(this.dialog, "the full table", (_, slow) => {
@@ -142,7 +146,7 @@ class Details {
       if (turn === this.turn) this.show(answer, further);
     } catch (cause) {
       if (this.abort.signal.aborted || turn !== this.turn) return;
-      fill(this.note, h("span", { class: "error" }, cause instanceof ApiError ? cause.message : "The page stumbled over this answer. Reload it."));
+      fill(this.note, h("span", { class: "error" }, asFault(cause).message));
     }
   }
 

@@ -6,7 +6,7 @@ import { mark } from "./icons";
 
 export function snippet(boot: Boot): string {
   const quoted = (text: string) => text.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;");
-  return `<script defer data-domain="${quoted(boot.site)}" src="${quoted(boot.publicUrl)}/js/hm.js"></script>`;
+  return `<script defer data-site="${quoted(boot.site)}" src="${quoted(boot.publicUrl)}/js/hm.js"></script>`;
 }
 
 export function emptyState(boot: Boot): HTMLElement {

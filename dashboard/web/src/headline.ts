@@ -12,7 +12,7 @@ const arrows = { up: "↑", down: "↓", same: "→" };
 
 class Figure {
   readonly element: HTMLElement;
-  private readonly value = h("span", { class: "figure-value" }, " ");
+  private readonly value = h("span", { class: "figure-value" }, "\u00a0");
   private readonly arrow = h("span", { "aria-hidden": "true" });
   private readonly delta = h("span", {});
   private readonly change = h("span", { class: "change" }, this.arrow, this.delta);

@@ -1,5 +1,5 @@
 // A panel: tabs, and the largest values of the dimension behind the chosen one.
-import { ApiError, type Answer } from "./api";
+import { asFault, concernsAll, type Answer, type ApiError } from "./api";
 import { Busy, type SlowListener } from "./busy";
 import { valueName } from "./dimensions";
 import { fill, h, uniqueId, type Child } from "./dom";
@@ -82,9 +82,14 @@ export class Panel {
       if (turn === this.turn) this.show(tab, answer);
     } catch (cause) {
       if (job.signal.aborted || turn !== this.turn) return;
-      const fault = cause instanceof ApiError ? cause : new ApiError("broken", "The page stumbled over this answer. Reload it.");
-      if (fault.fault === "login" || fault.fault === "offline") onFault(fault);
-      if (!job.quiet) this.showFault(fault);
+      const fault = asFault(cause);
+      if (concernsAll(fault)) {
+        onFault(fault);
+        // What is there stays; grey stripes would promise an answer.
+        if (this.shown === null) this.showNothing();
+      } else if (!job.quiet) {
+        this.showFault(fault);
+      }
     }
   }
 
@@ -111,6 +116,11 @@ export class Panel {
     this.rows.show(rows);
     if (this.shown !== tab || !this.body.contains(this.rows.element)) fill(this.body, this.rows.element);
     this.shown = tab;
+  }
+
+  private showNothing(): void {
+    this.details.hidden = true;
+    fill(this.body, h("div", { class: "panel-empty" }, h("p", {}, "No answer yet.")));
   }
 
   private showFault(fault: ApiError): void {

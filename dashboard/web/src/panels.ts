@@ -16,6 +16,7 @@ export const cityTab: Tab = { ...tab("Cities", "visit:city", "City"), onlySet: t
 
 export type PanelPlan = Pick<PanelOptions, "id" | "name" | "tabs" | "rows" | "more">;
 
+/** The panels, in the page's order. */
 export function panelPlans(): PanelPlan[] {
   return [
     {

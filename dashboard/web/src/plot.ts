@@ -48,20 +48,16 @@ function tops(metric: Metric, highest: number): [number, number] {
   return [0, Math.max(4, highest * 1.1)];
 }
 
-export function chartData(series: Series): uPlot.AlignedData {
+function chartData(series: Series): uPlot.AlignedData {
   const { solid, dashed } = split(series.values, series.incomplete);
   return [series.labels.map((_, i) => i), series.previous, solid, dashed, series.values];
 }
 
-function cursorDot(u: uPlot, column: number): HTMLElement {
-  const dot = document.createElement("div");
-  const shown = column === columns.whole || column === columns.previous;
-  const size = column === columns.whole ? 9 : 7;
-  dot.style.width = dot.style.height = `${size}px`;
-  dot.style.marginLeft = dot.style.marginTop = `${-size / 2}px`;
-  dot.style.background = colour(u.root, column === columns.whole ? "--accent" : "--muted");
-  dot.hidden = !shown;
-  return dot;
+const dotSizes: Record<number, number> = { [columns.previous]: 6, [columns.whole]: 9 };
+
+/** The line under the pointer stands on a bucket, not between two. */
+function snap(u: uPlot, left: number, top: number): [number, number] {
+  return left < 0 ? [left, top] : [u.valToPos(u.posToIdx(left), "x"), top];
 }
 
 export interface PlotOptions {
@@ -69,11 +65,13 @@ export interface PlotOptions {
   width: number;
   metric: Metric;
   series: Series;
+  /** The bucket to put the cursor on at first. */
+  at: number | null;
   /** Called with the bucket under the cursor, or null when it leaves. */
   onCursor: (index: number | null) => void;
 }
 
-export function makePlot({ host, width, metric, series, onCursor }: PlotOptions): uPlot {
+export function makePlot({ host, width, metric, series, at, onCursor }: PlotOptions): uPlot {
   const ink = colour(host, "--muted");
   const accent = colour(host, "--accent");
   const hairline = colour(host, "--hairline");
@@ -89,7 +87,16 @@ export function makePlot({ host, width, metric, series, onCursor }: PlotOptions)
     height: chartHeight,
     legend: { show: false },
     padding: [12, 24, 0, 0],
-    cursor: { y: false, drag: noDrag, points: { show: cursorDot } },
+    cursor: {
+      y: false,
+      drag: noDrag,
+      move: snap,
+      points: {
+        size: (_, column) => dotSizes[column] ?? 0,
+        fill: (_, column) => (column === columns.whole ? accent : ink),
+        stroke: "transparent",
+      },
+    },
     scales: {
       x: { time: false, range: () => (count === 1 ? [-0.5, 0.5] : [0, count - 1]) },
       y: { range: (_, __, max) => tops(metric, max ?? 0) },
@@ -117,6 +124,7 @@ export function makePlot({ host, width, metric, series, onCursor }: PlotOptions)
       { width: 0, points: { show: false } },
     ],
     hooks: {
+      ready: [(u) => { if (at !== null && at < count) moveCursor(u, at); }],
       setCursor: [(u) => onCursor(u.cursor.idx ?? null)],
     },
   }, chartData(series), host);

@@ -5,19 +5,19 @@
 // visit is on the page a moment after it is stored; for longer periods every
 // ten. Only when the number changes is the rest asked again, and once a minute
 // for what changes without an event: the hour, the day, time spent. Each step waits
-// at least twenty times as long as the server took for the last one, so an
-// open page never takes more than a twentieth of the server's time, however
-// large the site; and a page in the background asks nothing at all.
+// at least five times as long as the server took to answer the last one: where
+// answers are slow, because the site is large or the server busy, an open page
+// asks less and less often. A page in the background asks nothing at all.
 
 const fastMs = 1000;
 const slowMs = 10_000;
-const restTimes = 20;
+const restTimes = 5;
 const longestMs = 60_000;
 const liveMs = 10_000;
 const everyMs = 60_000;
 
 export interface PollOptions {
-  /** Whether the period on show is today's. */
+  /** Whether what is on show should be up to the second. */
   fast: () => boolean;
   /** A cheap number that changes when anything new is stored. */
   pulse: (signal: AbortSignal) => Promise<number>;
@@ -42,6 +42,7 @@ export class Poll {
   private refreshBy = 0;
   private liveAfter = 0;
   private failures = 0;
+  private pulseTook = 0;
 
   constructor(private readonly options: PollOptions) {
     document.addEventListener("visibilitychange", () => (document.hidden ? this.stop() : this.start()));
@@ -84,14 +85,16 @@ export class Poll {
       this.options.onFault(cause);
     }
     const pace = this.options.fast() ? fastMs : slowMs;
-    const wait = rest(performance.now() - began, pace * 2 ** Math.min(this.failures, 5));
+    const wait = rest(this.pulseTook, pace * 2 ** Math.min(this.failures, 5));
     this.timer = window.setTimeout(() => void this.step(signal), wait);
   }
 
   private async feel(signal: AbortSignal): Promise<void> {
+    const asked = performance.now();
     const number = await this.options.pulse(signal);
-    this.last ??= number;
     const began = performance.now();
+    this.pulseTook = began - asked;
+    this.last ??= number;
     const due = began >= this.refreshBy || (number !== this.last && began >= this.refreshAfter);
     if (!due || signal.aborted) return;
     await this.options.refresh();

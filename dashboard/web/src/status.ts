@@ -49,5 +49,6 @@ export class Status {
 }
 
 function joined(names: string[]): string {
+  if (names.length > 3) return "most of the page";
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }

@@ -8,12 +8,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -45,6 +48,36 @@ func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOpt
 func (tab *Tab) Beside() *Tab {
 	tab.t.Helper()
 	return newTab(tab.t, tab.ctx)
+}
+
+// Unwatched opens url in a page that shares this tab's cookies and storage but
+// is out of DevTools' sight, because Chromium never prerenders for a page that
+// is watched. In the background it is hidden until show is called.
+func (tab *Tab) Unwatched(url string, background bool) (show func()) {
+	tab.t.Helper()
+	got, err := chromedp.CallBrowser(tab.ctx, target.CreateTarget, target.CreateTargetParams{
+		URL:              url,
+		Background:       &background,
+		BrowserContextID: chromedp.FromContext(tab.ctx).BrowserContextID,
+	})
+	if err != nil {
+		tab.t.Fatalf("cannot open %s out of sight: %v", url, err)
+	}
+	return func() {
+		tab.t.Helper()
+		_, err := chromedp.CallBrowser(tab.ctx, target.ActivateTarget, target.ActivateTargetParams{TargetID: got.TargetID})
+		if err != nil {
+			tab.t.Fatalf("cannot show %s: %v", url, err)
+		}
+	}
+}
+
+// Close closes the tab as its visitor would: its pages learn of it.
+func (tab *Tab) Close() {
+	tab.t.Helper()
+	if _, err := chromedp.Call(tab.ctx, page.Close, cdp.Empty{}); err != nil {
+		tab.t.Fatalf("cannot close the tab: %v", err)
+	}
 }
 
 // Context is for what chromedp can do and Tab cannot.
@@ -93,17 +126,19 @@ func (tab *Tab) Text(selector string) string {
 // Until waits until the JavaScript expression is true, across navigations.
 func (tab *Tab) Until(expression string) {
 	tab.t.Helper()
-	ctx, cancel := context.WithTimeout(tab.ctx, patience)
-	defer cancel()
-	for {
-		// Poll's error is that the page went away under it: the next one may do.
-		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
-		if err == nil {
+	for deadline := time.Now().Add(patience); ; {
+		// A question that a page took along when it went away is never answered,
+		// and one that came too early is an error: ask again either way.
+		ctx, cancel := context.WithTimeout(tab.ctx, time.Second)
+		yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		cancel()
+		if err == nil && yes {
 			return
 		}
-		if ctx.Err() != nil {
+		if time.Now().After(deadline) {
 			tab.t.Fatalf("waited in vain for %s: %v; errors on the page: %q", expression, err, tab.Errors())
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
