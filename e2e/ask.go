@@ -23,6 +23,15 @@ type Question struct {
 	DateRange  any      `json:"date_range"` // default: "day"
 	Dimensions []string `json:"dimensions,omitempty"`
 	Filters    []any    `json:"filters,omitempty"`
+
+	OrderBy    [][2]string `json:"order_by,omitempty"`
+	Pagination *Pagination `json:"pagination,omitempty"`
+}
+
+// Pagination asks for a part of the results.
+type Pagination struct {
+	Limit  int `json:"limit"`
+	Offset int `json:"offset"`
 }
 
 // Row is one result of a Question; a ratio of nothing is nil.
