@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/halfmask/halfmask/internal/testkit"
 )
@@ -187,7 +189,7 @@ func TestStoppingGoesDownTheStairs(t *testing.T) {
 	var order []string
 	s := stairs{log: discard()}
 	for _, name := range []string{"one", "two", "three"} {
-		s.started(name, func(context.Context) error {
+		s.started(name, allBy, func(context.Context) error {
 			order = append(order, name)
 			if name == "two" {
 				return context.DeadlineExceeded
@@ -205,4 +207,25 @@ func TestStoppingGoesDownTheStairs(t *testing.T) {
 	if s.close(t.Context()) != nil || len(order) != 3 {
 		t.Error("a second close stopped something again")
 	}
+}
+
+func TestASlowStepLeavesTimeToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stairs{log: discard()}
+		var left time.Duration
+		stuck := make(chan struct{})
+		defer close(stuck)
+		s.started("the last", allBy, func(ctx context.Context) error {
+			deadline, _ := ctx.Deadline()
+			left = time.Until(deadline)
+			return ctx.Err()
+		})
+		s.started("one that knows no context", shippedBy, waiting(func() error { <-stuck; return nil }))
+		s.started("one that never ends", partedBy, func(ctx context.Context) error { <-ctx.Done(); return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.close(ctx); err != nil || left != 4*time.Second {
+			t.Errorf("the last step had %v left and the stop ended with %v, want 4 s and nil", left, err)
+		}
+	})
 }

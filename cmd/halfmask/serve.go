@@ -38,6 +38,7 @@ func (c *serveCommand) Run(ctx context.Context, s *streams) error {
 	}
 	defer release()
 	log := c.logger(s.err)
+	log.Info("starting", "version", Version, "data", c.Data)
 	// Bound first: while the rest starts, visitors wait in the kernel's queue
 	// instead of being turned away.
 	listeners, err := c.bind()
@@ -46,11 +47,14 @@ func (c *serveCommand) Run(ctx context.Context, s *streams) error {
 	}
 	defer listeners.close()
 	h, err := open(ctx, &c.settings, log, newMetrics(), s)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("stopped while starting")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	failed := h.serve(ctx, listeners)
-	// A second signal ends the process at once: the handler is gone by then.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
 	defer cancel()
 	log.Info("stopping", "deadline", c.ShutdownTimeout)
@@ -106,7 +110,7 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	if err != nil {
 		return err
 	}
-	h.started("the control socket", func(context.Context) error { closeControl(); return nil })
+	h.started("the control socket", allBy, func(context.Context) error { closeControl(); return nil })
 	if !h.ready(ctx) {
 		return nil
 	}
@@ -130,7 +134,7 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	}
 	// The door opens last and closes first.
 	go func() { failures <- door.Serve(l.collector) }()
-	h.started("the door", door.Shutdown)
+	h.parting("the door", door.Shutdown)
 	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
 	h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
 	select {
@@ -202,8 +206,24 @@ func (h *house) serveHTTP(name string, l net.Listener, s *http.Server, failures 
 			failures <- fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	h.started("the "+name+" listener", s.Shutdown)
+	h.parting("the "+name+" listener", func(ctx context.Context) error {
+		if err := s.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.Close())
+		}
+		return nil
+	})
 	fmt.Fprintf(h.out.out, "%-11s at %s\n", name, localURL(l.Addr()))
+}
+
+// parting adds the step that ends a listener. Clients who do not finish in
+// time are cut off, which is no failure of the stop.
+func (h *house) parting(name string, stop func(context.Context) error) {
+	h.started(name, partedBy, func(ctx context.Context) error {
+		if err := stop(ctx); err != nil {
+			h.log.Info("clients that were too slow were cut off", "at", name)
+		}
+		return nil
+	})
 }
 
 // announceSetup prints the one-time link while there is no user.
