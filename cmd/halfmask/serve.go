@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/halfmask/halfmask/collector"
@@ -23,20 +25,35 @@ import (
 // before the start cannot be gone on with, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
+// commandPatience is how long a command waits for a server that is starting or
+// stopping.
+const commandPatience = 10 * time.Second
+
 type serveCommand struct {
 	settings `embed:""`
 }
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, s *streams) error {
+	// Whoever read our output may go away: that must not end us in the middle.
+	signal.Ignore(syscall.SIGPIPE)
 	if err := c.prepare(); err != nil {
 		return err
 	}
 	release, err := c.lock()
-	if err != nil {
+	if errors.Is(err, errBusy) {
 		return fmt.Errorf("%w; stop it first, or give another folder with --data", err)
 	}
+	if err != nil {
+		return err
+	}
 	defer release()
+	// Said before anything is started for which the answer would come too late.
+	if c.ClickHouse == "" {
+		if _, err := c.library(); err != nil {
+			return err
+		}
+	}
 	log := c.logger(s.err)
 	log.Info("starting", "version", Version, "data", c.Data)
 	// Bound first: while the rest starts, visitors wait in the kernel's queue
@@ -155,7 +172,7 @@ func (h *house) whenUp(ops map[string]operation) map[string]operation {
 				return op(ctx, args)
 			case <-ctx.Done():
 				return nil, ctx.Err()
-			case <-time.After(storagePatience):
+			case <-time.After(commandPatience):
 				return nil, errors.New("storage is not ready yet; try again in a moment, or look at the server's log")
 			}
 		}
