@@ -23,9 +23,13 @@ var (
 	folder     string
 )
 
-// Main runs a package's tests and removes what Binary built. It is for
-// TestMain.
+// Main runs a package's tests and removes what Binary built; or the engine, when
+// the test binary was executed as the child of one that a test started. It is
+// for TestMain.
 func Main(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "engine" {
+		os.Exit(engine.Main(os.Args[2:]))
+	}
 	code := m.Run()
 	if folder != "" {
 		if err := os.RemoveAll(folder); err != nil {

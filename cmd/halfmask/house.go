@@ -63,7 +63,7 @@ type house struct {
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
 
-	recalled bool       // the visits of the last run are known from its snapshot
+	known    bool       // the visits of before the start are known
 	entrance sync.Mutex // held while visits are restored, and to open the door
 	opened   bool       // the door is open: too late to restore visits
 }
@@ -225,8 +225,13 @@ func (h *house) openIngest(ctx context.Context) error {
 	if h.visits, err = session.New(session.Options{Registerer: h.metrics}); err != nil {
 		return err
 	}
-	h.recalled = h.recallVisits()
-	h.started("the visits", allBy, func(context.Context) error { return h.saveVisits() })
+	h.known = h.recallVisits()
+	h.started("the visits", allBy, func(context.Context) error {
+		if !h.known {
+			return nil // the next start can still learn all of them
+		}
+		return h.saveVisits()
+	})
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
@@ -311,10 +316,12 @@ func (h *house) takeOver(ctx context.Context) error {
 	}
 	h.entrance.Lock()
 	defer h.entrance.Unlock()
-	if h.recalled || h.opened {
+	if h.known || h.opened {
 		return nil
 	}
-	return h.restoreVisits(ctx)
+	err := h.restoreVisits(ctx)
+	h.known = err == nil
+	return err
 }
 
 // worker runs f until the house closes.
