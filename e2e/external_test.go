@@ -52,6 +52,14 @@ func TestAServerOfOnesOwn(t *testing.T) {
 	send(t, server, "/two")
 	server.Kill(t) // a crash while it is away
 	server.Restart(t)
+	if pending := server.Metrics(t).Value("halfmask_spool_pending_events"); pending < 1 {
+		t.Errorf("%v events wait in the spool, want at least the one that was accepted while storage was away", pending)
+	}
+	theirs.mend()
+	server.SetupLink(t) // told as soon as it is known that there is no user
+	theirs.cut()
+	server.Kill(t)
+	server.Restart(t)
 	server.Stop(t) // and a stop while it is away, with nothing learned
 	theirs.mend()
 	server.Restart(t)

@@ -153,7 +153,13 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	go func() { failures <- door.Serve(l.collector) }()
 	h.parting("the door", door.Shutdown)
 	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
-	h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
+	h.worker(ctx, "the search for users", func(ctx context.Context) {
+		select {
+		case <-h.up: // only storage knows whether there are any
+			h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
+		case <-ctx.Done():
+		}
+	})
 	select {
 	case <-ctx.Done():
 		return nil
