@@ -83,6 +83,7 @@ var (
 type tuning struct {
 	probeEvery   time.Duration // between two health checks
 	probeTimeout time.Duration // after which a health check counts as failed
+	lockPatience time.Duration // Open waits this long for a predecessor that is still leaving
 	clock        clock
 }
 
@@ -92,6 +93,7 @@ func standard() tuning {
 		// Generous: replacing a healthy engine that is merely busy costs a crash's
 		// reconciliation, and three in a row are needed.
 		probeTimeout: 4 * time.Second,
+		lockPatience: 15 * time.Second,
 		clock:        systemClock(),
 	}
 }
@@ -102,7 +104,6 @@ const (
 	backoffLast   = 5 * time.Second
 	backoffReset  = time.Minute      // of life after which the next restart is quick again
 	dialPatience  = 2 * time.Second  // Dial waits this long for a restart
-	lockPatience  = 15 * time.Second // Open waits this long for a predecessor that is still leaving
 	closePatience = 30 * time.Second // Close without a deadline kills after this
 )
 

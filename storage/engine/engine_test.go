@@ -3,8 +3,10 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -151,8 +153,9 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 func TestCloseTwice(t *testing.T) {
 	dir := t.TempDir()
 	e := testkit.NewEngine(t, dir)
-	exec(t, connect(t, e, e.Writer(), "halfmask"),
-		"CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n", "INSERT INTO t VALUES (1)")
+	writer := connect(t, e, e.Writer(), "halfmask")
+	exec(t, writer, "CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n", "INSERT INTO t VALUES (1)")
+	writer.Close()
 	pid := e.PID()
 	for i := range 2 {
 		if err := e.Close(t.Context()); err != nil {
@@ -192,16 +195,50 @@ func TestCloseKillsAHungChild(t *testing.T) {
 }
 
 func TestSecondOwnerOfTheFolder(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	testkit.NewEngine(t, dir)
 	library, _ := testkit.Library()
-	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
+	e, err := engine.Tuned(t.Context(), engine.Options{Library: library, Dir: dir}, engine.Clock{})
 	if err == nil {
 		_ = e.Close(t.Context())
 		t.Fatal("two engines own one folder")
 	}
 	if want := fmt.Sprintf("another process uses the engine's data folder %s", dir); !strings.Contains(err.Error(), want) {
 		t.Errorf("error %q does not say %q", err, want)
+	}
+}
+
+// TestOpenTellsOfADamagedFolder guards against an engine that, instead of ending,
+// waits for somebody at its terminal.
+func TestOpenTellsOfADamagedFolder(t *testing.T) {
+	dir := t.TempDir()
+	e := testkit.NewEngine(t, dir)
+	writer := connect(t, e, e.Writer(), "halfmask")
+	exec(t, writer, "CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n")
+	writer.Close()
+	if err := e.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	err := filepath.WalkDir(filepath.Join(dir, "data"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Base(path) == "t.sql" {
+			damaged++
+			return os.Truncate(path, 0)
+		}
+		return err
+	})
+	if err != nil || damaged != 1 {
+		t.Fatalf("damaged %d files: %v", damaged, err)
+	}
+	library, _ := testkit.Library()
+	e, err = engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
+	if err == nil {
+		_ = e.Close(t.Context())
+		t.Fatal("started on a damaged folder")
+	}
+	for _, want := range []string{"damaged", "restore a backup", "Code: ", "t.sql"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
 	}
 }
