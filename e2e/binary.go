@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/halfmask/halfmask/internal/testkit"
 	"github.com/halfmask/halfmask/storage/engine"
 )
 
@@ -26,13 +27,14 @@ var (
 // Main runs a package's tests and removes what Binary built. It is for
 // TestMain.
 func Main(m *testing.M) {
-	code := m.Run()
-	if folder != "" {
+	testkit.Main(m, func() {
+		if folder == "" {
+			return
+		}
 		if err := os.RemoveAll(folder); err != nil {
 			fmt.Fprintln(os.Stderr, "cannot remove the binaries:", err)
 		}
-	}
-	os.Exit(code)
+	})
 }
 
 // Binary builds halfmask, once per test run, and returns its path.
