@@ -14,6 +14,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/halfmask/halfmask/bench/workload"
 )
 
 type options struct {
@@ -22,9 +24,7 @@ type options struct {
 	duration    time.Duration
 	connections int
 	pin         bool
-	paths       int
-	agents      int
-	addresses   int
+	mix         workload.Mix
 }
 
 func main() {
@@ -41,9 +41,10 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 10*time.Second, "how long each measurement takes")
 	flag.IntVar(&o.connections, "connections", 64, "connections")
 	flag.BoolVar(&o.pin, "pin", true, "give the server one core and the load (with the engine) another")
-	flag.IntVar(&o.paths, "paths", 1000, "distinct paths")
-	flag.IntVar(&o.agents, "agents", 200, "distinct user agents")
-	flag.IntVar(&o.addresses, "addresses", 50_000, "distinct client addresses")
+	o.mix = workload.Realistic
+	flag.IntVar(&o.mix.Paths, "paths", o.mix.Paths, "distinct paths")
+	flag.IntVar(&o.mix.Agents, "agents", o.mix.Agents, "distinct user agents")
+	flag.IntVar(&o.mix.Addresses, "addresses", o.mix.Addresses, "distinct client addresses")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -54,7 +55,11 @@ func main() {
 }
 
 func run(ctx context.Context, o *options) error {
-	requests := makeRequests(o)
+	beacons := o.mix.Beacons()
+	requests := make([][]byte, len(beacons))
+	for i := range beacons {
+		requests[i] = beacons[i].HTTP()
+	}
 	if o.pin {
 		// The engine inherits no pin: it shares the load's core, so that the
 		// server's core does the server's work only.
