@@ -23,6 +23,14 @@ type Question struct {
 	DateRange  any      `json:"date_range"` // default: "day"
 	Dimensions []string `json:"dimensions,omitempty"`
 	Filters    []any    `json:"filters,omitempty"`
+	OrderBy    [][2]any `json:"order_by,omitempty"`
+	Pagination *Page    `json:"pagination,omitempty"`
+}
+
+// Page is a part of an answer.
+type Page struct {
+	Limit  int `json:"limit"`
+	Offset int `json:"offset"`
 }
 
 // Row is one result of a Question; a ratio of nothing is nil.
@@ -83,14 +91,22 @@ func (s *Server) Totals(t testing.TB, token, site string, metrics ...string) []f
 	return totals
 }
 
-// ByDimension asks for one of today's metrics by one dimension.
+// ByDimension asks for one of today's metrics by one dimension, all of it.
 func (s *Server) ByDimension(t testing.TB, token, site, metric, dimension string) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
-	for _, row := range s.Query(t, token, Question{Site: site, Metrics: []string{metric}, Dimensions: []string{dimension}}) {
-		values[row.Dimensions[0]] = *row.Metrics[0]
+	for page := (Page{Limit: 10000}); ; page.Offset += page.Limit {
+		rows := s.Query(t, token, Question{
+			Site: site, Metrics: []string{metric}, Dimensions: []string{dimension},
+			OrderBy: [][2]any{{dimension, "asc"}}, Pagination: &page,
+		})
+		for _, row := range rows {
+			values[row.Dimensions[0]] = *row.Metrics[0]
+		}
+		if len(rows) < page.Limit {
+			return values
+		}
 	}
-	return values
 }
 
 // Metrics is one scrape of /metrics.

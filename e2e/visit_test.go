@@ -57,7 +57,7 @@ func TestAVisitShowsOnTheDashboard(t *testing.T) {
 	dashboard.Click("form button.primary")
 	dashboard.Until("location.pathname == '/" + demoSite + "' && document.querySelector('.figures:not(.waiting)')")
 
-	figures := map[string]string{"Visitors": "1", "Visits": "1", "Pageviews": "3", "Views per visit": "3"}
+	figures := map[string]string{"Visitors": "1", "Visits": "1", "Pageviews": "3", "Views per visit": "3.0"}
 	shown := browser.Eval[map[string]string](dashboard, `Object.fromEntries([...document.querySelectorAll('.figure')].map((f) =>
 		[f.querySelector('.figure-name').innerText, f.querySelector('.figure-value').innerText]))`)
 	for name, value := range figures {
