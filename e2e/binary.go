@@ -23,9 +23,12 @@ var (
 	folder     string
 )
 
-// Main runs a package's tests and removes what Binary built. It is for
-// TestMain.
+// Main runs a package's tests and removes what Binary built; or it is the
+// engine, if a test started one in this process. It is for TestMain.
 func Main(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "engine" {
+		os.Exit(engine.Main(os.Args[2:]))
+	}
 	code := m.Run()
 	if folder != "" {
 		if err := os.RemoveAll(folder); err != nil {
@@ -74,9 +77,8 @@ func build(race bool) (string, error) {
 	return path, nil
 }
 
-// surroundings is the environment that makes a binary in a temporary folder
-// find what `make engine` and `make geoip` fetched.
-func surroundings(t testing.TB) []string {
+// Library returns the path of the local engine.
+func Library(t testing.TB) string {
 	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
@@ -86,7 +88,18 @@ func surroundings(t testing.TB) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	environment := []string{"HALFMASK_ENGINE=" + library}
+	return library
+}
+
+// surroundings is the environment that makes a binary in a temporary folder
+// find what `make engine` and `make geoip` fetched.
+func surroundings(t testing.TB) []string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	environment := []string{"HALFMASK_ENGINE=" + Library(t)}
 	places := filepath.Join(root, ".cache", "geoip", "country.mmdb")
 	if _, err := os.Stat(places); err == nil && os.Getenv("HALFMASK_GEOIP") == "" {
 		environment = append(environment, "HALFMASK_GEOIP="+places)
