@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -67,8 +68,8 @@ func TestSuppressed(t *testing.T) {
 			if r := d.send(t, "GET", "/pixel.gif?u=x", "", header); r.StatusCode != 200 || bodyOf(t, r) != string(pixel) {
 				t.Errorf("pixel: %v", r)
 			}
-			if len(d.masker.addrs) != 0 || len(d.recorder.all()) != 0 || d.log.Len() != 0 {
-				t.Errorf("masked %v, recorded %v, logged %q", d.masker.addrs, d.recorder.all(), d.log)
+			if len(d.masker.addrs) != 0 || len(d.recorder.all()) != 0 || d.log.String() != "" {
+				t.Errorf("masked %v, recorded %v, logged %q", d.masker.addrs, d.recorder.all(), d.log.String())
 			}
 			if got := d.count(t, "suppressed_events_total", signal.String()); got != 4 {
 				t.Errorf("%v suppressed", got)
@@ -237,6 +238,22 @@ func TestHitsDoNotMix(t *testing.T) {
 	if h.UserAgent != "" || h.Referrer != "" || h.Campaign != (event.Campaign{}) || len(h.Props) != 0 || h.Visitor != 0 ||
 		h.Network != (event.Network{}) || h.Path != "/" || h.Site.ID != 2 {
 		t.Errorf("hit %+v", h)
+	}
+}
+
+// Once a beacon is answered, the memory that waits for the next one holds
+// nothing of it.
+func TestNothingIsRemembered(t *testing.T) {
+	c := New(benchOptions())
+	var used call
+	c.calls.New = func() any { return &used }
+	ctx := benchContext(t, browser(benchBody))
+	c.handle(ctx)
+	if ctx.Response.StatusCode() != 202 {
+		t.Fatalf("status %d", ctx.Response.StatusCode())
+	}
+	if !reflect.ValueOf(used.hit).IsZero() || used.beacon.Path != "" || used.beacon.Referrer != "" || used.beacon.Props != nil {
+		t.Errorf("remembered %+v", used)
 	}
 }
 

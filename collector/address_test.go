@@ -153,8 +153,8 @@ func TestForwardedAddressIsMasked(t *testing.T) {
 	if r.StatusCode != 202 || r.Header.Get("X-Halfmask-Dropped") != "no_address" || len(d.masker.addrs) != 1 || len(d.recorder.all()) != 1 {
 		t.Errorf("unreadable address: %v, masked %v", r, d.masker.addrs)
 	}
-	if d.log.Len() != 0 {
-		t.Errorf("log %q", d.log)
+	if d.log.String() != "" {
+		t.Errorf("log %q", d.log.String())
 	}
 }
 

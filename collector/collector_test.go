@@ -95,13 +95,13 @@ type door struct {
 	masker   *masker
 	recorder *recorder
 	registry *prometheus.Registry
-	log      *bytes.Buffer
+	log      *lockedBuffer
 	served   chan error
 }
 
 func open(t testing.TB, change func(*Options)) *door {
 	t.Helper()
-	d := &door{masker: &masker{}, recorder: &recorder{}, registry: prometheus.NewRegistry(), log: new(bytes.Buffer), served: make(chan error, 1)}
+	d := &door{masker: &masker{}, recorder: &recorder{}, registry: prometheus.NewRegistry(), log: new(lockedBuffer), served: make(chan error, 1)}
 	o := Options{
 		Sites: sites{
 			"example.com": {ID: 1, Domain: "example.com", Zone: time.UTC},
@@ -110,7 +110,7 @@ func open(t testing.TB, change func(*Options)) *door {
 		Masker:     d.masker,
 		Recorder:   d.recorder,
 		Registerer: d.registry,
-		Logger:     slog.New(slog.NewTextHandler(&lockedWriter{w: d.log}, nil)),
+		Logger:     slog.New(slog.NewTextHandler(d.log, nil)),
 		Assets: map[string]Asset{"/js/hm.js": {
 			ContentType: "text/javascript; charset=utf-8", CacheControl: "public, max-age=3600", ETag: `W/"abc"`,
 			Body: []byte("script"), Gzip: []byte("packed"),
@@ -134,15 +134,22 @@ func open(t testing.TB, change func(*Options)) *door {
 	return d
 }
 
-type lockedWriter struct {
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
 	mu sync.Mutex
-	w  io.Writer
+	b  bytes.Buffer
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
+func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // raw sends bytes and returns everything that comes back until the connection

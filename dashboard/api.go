@@ -65,6 +65,8 @@ func (d *Dashboard) query(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errBusy):
 		retryAfter(w, time.Second)
 		d.refuse(w, r, http.StatusTooManyRequests, tooManyNow)
+	case errors.Is(err, stats.ErrInvalid):
+		d.refuse(w, r, http.StatusBadRequest, sentence(err))
 	case err != nil:
 		d.unavailable(w, r, "answer a query", err)
 	default:

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/halfmask/halfmask/dashboard"
+	"github.com/halfmask/halfmask/stats"
 )
 
 func TestQueryWithToken(t *testing.T) {
@@ -141,6 +143,19 @@ func TestStorageAwayIsSaidAndLogged(t *testing.T) {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}
 	if !strings.Contains(h.log.String(), "connection refused") {
+		t.Errorf("logged %q", h.log)
+	}
+}
+
+func TestWhatStorageRefusesIsTheAskersFault(t *testing.T) {
+	h := open(t)
+	secret := h.addToken(t, siteA.ID)
+	h.stats.err = fmt.Errorf("cannot ask this question: filters nest too deep: %w", stats.ErrInvalid)
+	got := h.send("POST", "/api/v2/query", question("a.example"), "Authorization", "Bearer "+secret)
+	if got.Code != http.StatusBadRequest || !strings.Contains(got.Body.String(), `"error":"Cannot ask this question: filters nest too deep`) {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+	if h.log.Len() > 0 {
 		t.Errorf("logged %q", h.log)
 	}
 }

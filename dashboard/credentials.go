@@ -149,6 +149,10 @@ func (c *credentials) prolong(ctx context.Context, l login, expires time.Time) e
 	if !known || !entry.value.session.Expires.Before(expires) {
 		return nil
 	}
+	// Another process may have revoked it meanwhile.
+	if _, there, err := c.accounts.SessionByHash(ctx, l.session.Hash); err != nil || !there {
+		return err
+	}
 	l.session.Expires = expires
 	if err := c.accounts.AddSession(ctx, l.session); err != nil {
 		return err

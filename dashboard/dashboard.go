@@ -5,9 +5,9 @@
 // It promises that nobody sees a site's numbers without a session or a token
 // for it, that no other site can act in a user's name, and that no request is
 // answered without the headers that keep a browser to this origin. It never
-// knows a visitor: what it gets from storage is already counted. It keeps the
-// network of whoever logs in for an hour, in memory, cut short, to slow down
-// guessing (throttle.go), and logs no address.
+// knows a visitor: what it gets from storage is already counted. It remembers,
+// in memory alone and cut short, the networks that users log in from, to slow
+// down guessing (throttle.go), and logs no address.
 package dashboard
 
 import (

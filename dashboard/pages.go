@@ -113,7 +113,7 @@ func (d *Dashboard) home(w http.ResponseWriter, r *http.Request) {
 	}
 	d.pages.render(w, http.StatusOK, "welcome", page{
 		Title: "Add your first site", User: who.user.Name,
-		Snippet: `<script defer data-domain="example.com" src="` + d.o.PublicURL + `/js/hm.js"></script>`,
+		Snippet: `<script defer src="` + d.o.PublicURL + `/js/hm.js" data-site="example.com"></script>`,
 	})
 }
 

@@ -128,7 +128,7 @@ func TestWelcomeTellsHowToAddASite(t *testing.T) {
 	got := b.get("/")
 	text := html.UnescapeString(got.body)
 	if got.code != http.StatusOK || !strings.Contains(text, "halfmask site add example.com") ||
-		!strings.Contains(text, `<script defer data-domain="example.com" src="https://collect.example/js/hm.js"></script>`) {
+		!strings.Contains(text, `<script defer src="https://collect.example/js/hm.js" data-site="example.com"></script>`) {
 		t.Errorf("%d %s", got.code, got.body)
 	}
 }

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -13,7 +14,8 @@ import (
 // for the account it is aimed at. An account's owner is not locked out by
 // strangers: the networks that the account has logged in from are not held up
 // by failures elsewhere, and a stranger's hold-up is short. Networks are cut
-// to a /24 (IPv6: /48), live in memory only and are forgotten after an hour.
+// to a /24 (IPv6: /48) and live in memory only: those that failed for an hour,
+// those that logged in for 30 days.
 const (
 	freeFailures   = 10 // wrong passwords that cost no wait
 	forgetAfter    = time.Hour
@@ -109,7 +111,8 @@ func (t *throttle) attempt(n network, account string) (wait time.Duration) {
 	defer t.mu.Unlock()
 	now := time.Now()
 	byNetwork, byAccount := entry(t.networks, n, now), entry(t.accounts, account, now)
-	_, known := t.known[knownNetwork{account, n}]
+	at, known := t.known[knownNetwork{account, n}]
+	known = known && now.Sub(at) < sessionLife
 	wait = byNetwork.until.Sub(now)
 	if !known {
 		wait = max(wait, byAccount.until.Sub(now))
@@ -133,6 +136,7 @@ func (t *throttle) succeeded(n network, account string) {
 		f.until = time.Time{}
 	}
 	delete(t.accounts, account)
+	maps.DeleteFunc(t.known, func(_ knownNetwork, at time.Time) bool { return now.Sub(at) >= sessionLife })
 	if len(t.known) >= maxKnown {
 		clear(t.known)
 	}

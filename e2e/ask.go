@@ -20,15 +20,16 @@ var client = &http.Client{Timeout: patience}
 type Question struct {
 	Site       string   `json:"site_id"`
 	Metrics    []string `json:"metrics"`
-	DateRange  any      `json:"date_range"` // default: "day"
+	DateRange  any      `json:"date_range"` // default: "7d", so that no test minds midnight
 	Dimensions []string `json:"dimensions,omitempty"`
 	Filters    []any    `json:"filters,omitempty"`
-	OrderBy    [][2]any `json:"order_by,omitempty"`
-	Pagination *Page    `json:"pagination,omitempty"`
+
+	OrderBy    [][2]string `json:"order_by,omitempty"`
+	Pagination *Pagination `json:"pagination,omitempty"`
 }
 
-// Page is a part of an answer.
-type Page struct {
+// Pagination asks for a part of the results.
+type Pagination struct {
 	Limit  int `json:"limit"`
 	Offset int `json:"offset"`
 }
@@ -43,7 +44,7 @@ type Row struct {
 func (s *Server) Query(t testing.TB, token string, q Question) []Row {
 	t.Helper()
 	if q.DateRange == nil {
-		q.DateRange = "day"
+		q.DateRange = "7d"
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -76,7 +77,7 @@ func (s *Server) Query(t testing.TB, token string, q Question) []Row {
 	return decoded.Results
 }
 
-// Totals asks for today's metrics of a site, in the order given. Ratios of
+// Totals asks for metrics of a site, in the order given. Ratios of
 // nothing are 0.
 func (s *Server) Totals(t testing.TB, token, site string, metrics ...string) []float64 {
 	t.Helper()
@@ -91,14 +92,14 @@ func (s *Server) Totals(t testing.TB, token, site string, metrics ...string) []f
 	return totals
 }
 
-// ByDimension asks for one of today's metrics by one dimension, all of it.
+// ByDimension asks for one metric by one dimension, all of it.
 func (s *Server) ByDimension(t testing.TB, token, site, metric, dimension string) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
-	for page := (Page{Limit: 10000}); ; page.Offset += page.Limit {
+	for page := (Pagination{Limit: 10000}); ; page.Offset += page.Limit {
 		rows := s.Query(t, token, Question{
 			Site: site, Metrics: []string{metric}, Dimensions: []string{dimension},
-			OrderBy: [][2]any{{dimension, "asc"}}, Pagination: &page,
+			OrderBy: [][2]string{{dimension, "asc"}}, Pagination: &page,
 		})
 		for _, row := range rows {
 			values[row.Dimensions[0]] = *row.Metrics[0]

@@ -142,6 +142,9 @@ func (s *Server) said(t testing.TB, what *regexp.Regexp) []string {
 	}
 }
 
+// PID is the server's process.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
 // Running reports whether the process is there.
 func (s *Server) Running() bool {
 	if s.exited == nil {

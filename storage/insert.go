@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	clickhouse "github.com/ClickHouse/clickhouse-go/v2"
@@ -20,18 +22,21 @@ import (
 // One block, one token: the server recognises a repetition by token, day and
 // the block's number, so a batch cut in two and repeated in one piece would
 // lose rows. When ctx ends first the outcome is unknown and the block may yet
-// arrive. An error that wraps batch.BadData will come back every time; any
+// arrive. An error that wraps batch.ErrBadData will come back every time; any
 // other is worth another try.
 func (s *Store) Insert(ctx context.Context, b batch.Batch, only map[event.Day]bool) error {
 	if err := s.insert(ctx, b, only); err != nil {
 		var f *Failure
 		if errors.As(err, &f) && f.Class == Data {
-			return fmt.Errorf("cannot insert batch %d: %w: %w", b.Seq, batch.BadData, err)
+			return fmt.Errorf("cannot insert batch %d: %w: %w", b.Seq, batch.ErrBadData, err)
 		}
 		return fmt.Errorf("cannot insert batch %d: %w", b.Seq, err)
 	}
 	return nil
 }
+
+// errRestarted is why a batch is not sent although ClickHouse answers.
+var errRestarted = errors.New("ClickHouse was restarted since the batch's token was made")
 
 func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bool) error {
 	block := newBlock(b.Count)
@@ -49,6 +54,14 @@ func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bo
 	prepared, err := s.prepare(ctx, "Insert", insertEvents, b.Token)
 	if err != nil {
 		return err
+	}
+	// The block must not reach a later run of the server than its token was made
+	// for: the repetition would then carry another token, and both would count.
+	// This connection is one run's; if the run that answers now is the token's,
+	// it is this one.
+	if epoch, err := s.Epoch(ctx); err != nil || !strings.HasSuffix(b.Token, "-"+epoch) {
+		_ = prepared.Abort()
+		return cmp.Or(err, errRestarted)
 	}
 	// Filling costs no round trip, so nobody needs to be able to leave.
 	if err := block.fill(prepared); err != nil {

@@ -16,11 +16,12 @@ import (
 // noon is a time that no test's events come near midnight by.
 func noon() time.Time { return time.Now().UTC().Truncate(24 * time.Hour).Add(-12 * time.Hour) }
 
-func batchOf(seq uint64, token string, events ...*event.Event) batch.Batch {
-	return batch.Batch{Spool: 7, Seq: seq, Token: token, Events: slices.Values(events), Count: len(events)}
+// batchOf makes a batch whose token is of the server's present run.
+func batchOf(s *Store, seq uint64, token string, events ...*event.Event) batch.Batch {
+	return batch.Batch{Spool: 7, Seq: seq, Token: token + "-" + s.options.Epoch(), Events: slices.Values(events), Count: len(events)}
 }
 
-// days makes n events on each of the given UTC days before today.
+// daysAgo makes n events on each of the given UTC days before today.
 func daysAgo(n int, days ...int) (all []*event.Event) {
 	for _, d := range days {
 		for i := range n {
@@ -64,7 +65,7 @@ func TestInsertKeepsEveryField(t *testing.T) {
 			Campaign: event.Campaign{Source: "us", Medium: "um", Campaign: "uc", Content: "uo", Term: "ut"}},
 		Facts: event.Facts{NewVisitor: 1, NewVisit: 1, Bounce: -1, Duration: 99, PreviousPath: "/before"},
 	}
-	insert(t, s, batchOf(1, "t", e), nil)
+	insert(t, s, batchOf(s, 1, "t", e), nil)
 
 	got := ask[string](t, s, "SELECT toString(tuple(* EXCEPT (ts))) FROM events")
 	want := `(9223372036854775808,'custom','Sign\'up',true,'example.com','/a\\b','/in','/before',` +
@@ -90,7 +91,7 @@ func TestInsertIsOnceForOneToken(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, 4)
 	for i := range errs {
-		wg.Go(func() { errs[i] = s.Insert(t.Context(), batchOf(1, "token", events...), nil) })
+		wg.Go(func() { errs[i] = s.Insert(t.Context(), batchOf(s, 1, "token", events...), nil) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -108,17 +109,17 @@ func TestInsertIsOnceForOneToken(t *testing.T) {
 func TestInsertRepairsOnlyTheMissingDays(t *testing.T) {
 	s := open(t)
 	events := daysAgo(10, 1, 2, 3)
-	insert(t, s, batchOf(1, "one", events...), map[event.Day]bool{day(1): true, day(3): true})
+	insert(t, s, batchOf(s, 1, "one", events...), map[event.Day]bool{day(1): true, day(3): true})
 	before := stored(t, s, 1)
 	if want := (map[event.Day]uint64{day(1): 10, day(3): 10}); !maps.Equal(before, want) {
 		t.Fatalf("half a batch stored %v, want %v", before, want)
 	}
-	insert(t, s, batchOf(1, "two", events...), map[event.Day]bool{day(2): true})
+	insert(t, s, batchOf(s, 1, "two", events...), map[event.Day]bool{day(2): true})
 	if want := (map[event.Day]uint64{day(1): 10, day(2): 10, day(3): 10}); !maps.Equal(stored(t, s, 1), want) {
 		t.Errorf("after the repair there is %v, want %v", stored(t, s, 1), want)
 	}
 	// A late original finds its token used.
-	insert(t, s, batchOf(1, "one", events...), map[event.Day]bool{day(1): true})
+	insert(t, s, batchOf(s, 1, "one", events...), map[event.Day]bool{day(1): true})
 	if got := stored(t, s, 1)[day(1)]; got != 10 {
 		t.Errorf("a repetition made %d rows of 10", got)
 	}
@@ -126,7 +127,7 @@ func TestInsertRepairsOnlyTheMissingDays(t *testing.T) {
 
 func TestInsertIsOneBlock(t *testing.T) {
 	s := open(t)
-	insert(t, s, batchOf(1, "t", daysAgo(70_000, 1)...), nil)
+	insert(t, s, batchOf(s, 1, "t", daysAgo(70_000, 1)...), nil)
 	if parts := ask[uint64](t, s, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'events'"); parts != 1 {
 		t.Errorf("one batch of one day became %d parts", parts)
 	}
@@ -134,8 +135,8 @@ func TestInsertIsOneBlock(t *testing.T) {
 
 func TestInsertOfNothing(t *testing.T) {
 	s := open(t)
-	insert(t, s, batchOf(1, "t"), nil)
-	insert(t, s, batchOf(1, "t", daysAgo(3, 1)...), map[event.Day]bool{})
+	insert(t, s, batchOf(s, 1, "t"), nil)
+	insert(t, s, batchOf(s, 1, "t", daysAgo(3, 1)...), map[event.Day]bool{})
 	if got := stored(t, s, 1); len(got) != 0 {
 		t.Errorf("nothing became %v", got)
 	}
@@ -148,19 +149,19 @@ func TestInsertOfImpossibleDataIsBadData(t *testing.T) {
 		"a time after 2106":  {At: time.Unix(1<<33, 0), Kind: event.Pageview},
 		"an unknown kind":    {At: noon(), Kind: 99, Path: "SENTINEL"},
 	} {
-		err := s.Insert(t.Context(), batchOf(1, "t", e), nil)
-		if !errors.Is(err, batch.BadData) {
+		err := s.Insert(t.Context(), batchOf(s, 1, "t", e), nil)
+		if !errors.Is(err, batch.ErrBadData) {
 			t.Errorf("%s: got %v, want bad data", what, err)
 		}
 	}
-	insert(t, s, batchOf(1, "t", daysAgo(1, 1)...), nil) // the connection still works
+	insert(t, s, batchOf(s, 1, "t", daysAgo(1, 1)...), nil) // the connection still works
 }
 
 func TestInsertKeepsStringsOfItsOwn(t *testing.T) {
 	s := open(t)
 	// The iterator reuses one event and the memory of its path, as decoding may.
 	memory := []byte("/0")
-	b := batchOf(1, "t")
+	b := batchOf(s, 1, "t")
 	b.Events = func(yield func(*event.Event) bool) {
 		for i := range 10 {
 			memory[1] = byte('0' + i)
@@ -173,6 +174,18 @@ func TestInsertKeepsStringsOfItsOwn(t *testing.T) {
 	insert(t, s, b, nil)
 	if n := ask[uint64](t, s, "SELECT uniqExact(path, name) FROM events WHERE path = name"); n != 10 {
 		t.Errorf("10 paths became %d", n)
+	}
+}
+
+func TestInsertAfterARestartNeedsANewToken(t *testing.T) {
+	s := open(t)
+	b := batchOf(s, 1, "t", daysAgo(3, 1)...)
+	b.Token = "t-0000000000000000"
+	if err := s.Insert(t.Context(), b, nil); err == nil || errors.Is(err, batch.ErrBadData) {
+		t.Errorf("a token of another run: %v, want an error that is worth another try", err)
+	}
+	if got := stored(t, s, 1); len(got) != 0 {
+		t.Errorf("stored %v all the same", got)
 	}
 }
 

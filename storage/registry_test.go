@@ -92,8 +92,8 @@ func TestRemoveSiteTakesItsEventsAlong(t *testing.T) {
 	for _, e := range mine {
 		e.Site = first.ID
 	}
-	insert(t, s, batchOf(1, "a", mine...), nil)
-	insert(t, s, batchOf(2, "b", others...), nil)
+	insert(t, s, batchOf(s, 1, "a", mine...), nil)
+	insert(t, s, batchOf(s, 2, "b", others...), nil)
 	n, err := s.RemoveSite(ctx, "www.example.com")
 	if err != nil || n != 20 {
 		t.Errorf("removed %d events (%v), want 20", n, err)
@@ -213,7 +213,7 @@ func TestRecentGivesBackWhatASessionNeeds(t *testing.T) {
 	second.Network = event.NetworkV4(203, 0)
 	old := *first
 	old.At = noon().Add(-time.Hour)
-	insert(t, s, batchOf(1, "t", &second, first, &old), nil) // both in one second, out of order
+	insert(t, s, batchOf(s, 1, "t", &second, first, &old), nil) // both in one second, out of order
 	var got []*event.Event
 	err := s.Recent(t.Context(), noon(), func(e *event.Event) error { got = append(got, e); return nil })
 	if err != nil || len(got) != 2 {
@@ -237,12 +237,12 @@ func TestRecentGivesBackWhatASessionNeeds(t *testing.T) {
 
 func TestVisitorsSince(t *testing.T) {
 	s := open(t)
-	insert(t, s, batchOf(1, "t", append(daysAgo(3, 1), daysAgo(3, 0)...)...), nil)
+	insert(t, s, batchOf(s, 1, "t", append(daysAgo(3, 1), daysAgo(3, 0)...)...), nil)
 	other := daysAgo(9, 0)
 	for _, e := range other {
 		e.Site = 2
 	}
-	insert(t, s, batchOf(2, "u", other...), nil)
+	insert(t, s, batchOf(s, 2, "u", other...), nil)
 	seen := map[event.VisitorID]int{}
 	err := s.VisitorsSince(t.Context(), 1, noon().Add(time.Second), func(v event.VisitorID) error { seen[v]++; return nil })
 	if err != nil || len(seen) != 2 || seen[2] != 1 || seen[3] != 1 {

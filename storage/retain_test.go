@@ -26,7 +26,7 @@ func TestRetainDropsExactlyWhatIsTooOld(t *testing.T) {
 	do(t, s, "SYSTEM STOP TTL MERGES events")
 	now := time.Now().UTC()
 	cut := ask[time.Time](t, s, "SELECT toDateTime(toDate(now('UTC')) - INTERVAL 3 MONTH, 'UTC')") // this day goes, the next stays
-	insert(t, s, batchOf(1, "t", pageview(now), pageview(cut.Add(24*time.Hour)), pageview(cut.Add(24*time.Hour-time.Second)), pageview(cut.AddDate(0, 0, -1))), nil)
+	insert(t, s, batchOf(s, 1, "t", pageview(now), pageview(cut.Add(24*time.Hour)), pageview(cut.Add(24*time.Hour-time.Second)), pageview(cut.AddDate(0, 0, -1))), nil)
 	if err := s.ConfirmClock(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestRetainAfterAForwardJumpDropsNothing(t *testing.T) {
 	s := open(t)
 	do(t, s, "SYSTEM STOP TTL MERGES events")
 	now := time.Now().UTC()
-	insert(t, s, batchOf(1, "t", pageview(now.AddDate(0, 0, -1)), pageview(now)), nil)
+	insert(t, s, batchOf(s, 1, "t", pageview(now.AddDate(0, 0, -1)), pageview(now)), nil)
 	if err := s.Retain(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestRetainAfterAForwardJumpDropsNothing(t *testing.T) {
 		t.Errorf("half a year later at once: %v", err)
 	}
 	// Events that the same wrong clock stamps do not vouch for it.
-	insert(t, s, batchOf(2, "u", pageview(future)), nil)
+	insert(t, s, batchOf(s, 2, "u", pageview(future)), nil)
 	if err := s.Retain(t.Context(), future.Add(time.Hour)); !errors.Is(err, ErrClockSuspect) {
 		t.Errorf("an hour later: %v", err)
 	}
@@ -121,7 +121,7 @@ func TestRetainDropsOldPartsThatWerePutAside(t *testing.T) {
 	do(t, s, "SYSTEM STOP TTL MERGES events")
 	now := time.Now().UTC()
 	old := now.AddDate(0, -4, 0)
-	insert(t, s, batchOf(1, "t", pageview(old), pageview(now)), nil)
+	insert(t, s, batchOf(s, 1, "t", pageview(old), pageview(now)), nil)
 	do(t, s, "ALTER TABLE events DETACH PARTITION '"+old.Format(time.DateOnly)+"'")
 	do(t, s, "ALTER TABLE events DETACH PARTITION '"+now.Format(time.DateOnly)+"'")
 	if err := s.ConfirmClock(t.Context(), now); err != nil {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	clickhouse "github.com/ClickHouse/clickhouse-go/v2"
@@ -37,7 +38,10 @@ func (s *Store) Stored(ctx context.Context, spool, seq uint64) (map[event.Day]ui
 // can know it, in a table that lives in the server's memory.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
 	if s.options.Epoch != nil {
-		return s.options.Epoch(), nil
+		if epoch := s.options.Epoch(); epoch != "" {
+			return epoch, nil
+		}
+		return "", errors.New("cannot learn the server's present run: it is down")
 	}
 	id, err := s.epoch(ctx)
 	if err == nil && id == "" {

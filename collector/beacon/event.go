@@ -150,28 +150,18 @@ var nothing value
 
 // read sets in to the simple fields of body.
 func (b *Beacon) read(in *input, body string, have *[slots]value) {
-	if v := first(have, nShort, nLong); v.kind == text {
-		in.name = b.string(body, v)
-	} else if v.kind == number {
-		if literal := body[v.lo:v.hi]; strings.IndexAny(literal, ".eE") < 0 {
-			in.name = literal
+	b.say(&in.name, body, first(have, nShort, nLong))
+	b.say(&in.url, body, first(have, uShort, uLong))
+	b.say(&in.domain, body, first(have, dShort, dLong))
+	b.say(&in.referrer, body, first(have, rShort, rLong))
+	if v := first(have, nShort, nLong); v.kind == number {
+		if literal := body[v.lo:v.hi]; !strings.ContainsAny(literal, ".eE") {
+			in.name = said{text: literal, given: true, plain: true}
 		}
 	}
-	v := first(have, uShort, uLong)
-	in.hasURL = v.kind != absent
-	if in.urlIsText = v.kind == text; in.urlIsText {
-		in.url = b.string(body, v)
-	}
-	v = first(have, dShort, dLong)
-	in.hasDomain = v.kind != absent
-	if in.domainIsText = v.kind == text; in.domainIsText {
-		in.domain = b.string(body, v)
-	}
-	if v = first(have, rShort, rLong); v.kind == text {
-		in.referrer = b.string(body, v)
-	}
 	in.hash = yes(body, first(have, hShort, hLong))
-	if v = first(have, iShort, iLong); v.kind != absent {
+	v := first(have, iShort, iLong)
+	if v.kind != absent {
 		in.passive = no(body, v)
 	}
 	if v = &have[scrollKey]; v.kind == text || v.kind == number {
@@ -179,6 +169,15 @@ func (b *Beacon) read(in *input, body string, have *[slots]value) {
 	}
 	if v = &have[engagedKey]; v.kind == text || v.kind == number {
 		in.engagedTime(body[v.lo:v.hi])
+	}
+}
+
+// say sets a field to a value that should be text.
+func (b *Beacon) say(field *said, body string, v *value) {
+	field.given = v.kind != absent
+	field.other = field.given && v.kind != text
+	if v.kind == text {
+		field.text, field.plain = b.string(body, v), v.plain
 	}
 }
 

@@ -209,7 +209,7 @@ func FuzzPage(f *testing.F) {
 			t.Skip()
 		}
 		var b Beacon
-		if b.page(page, hash) != fine {
+		if b.page(&said{text: page, given: true}, hash) != fine {
 			return
 		}
 		check(t, &b, Faults{fieldName: blank}) // it has no name yet

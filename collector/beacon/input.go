@@ -7,12 +7,17 @@ import (
 	"github.com/halfmask/halfmask/event"
 )
 
-// input is what every wire format is reduced to before it is judged: text that
-// is decoded but not yet checked.
+// said is a field as it was sent: decoded, not yet checked.
+type said struct {
+	text  string
+	given bool
+	other bool // given, but as something that is no text
+	plain bool // printable ASCII alone: there is nothing to clean
+}
+
+// input is what every wire format is reduced to before it is judged.
 type input struct {
-	name, url, domain, referrer string
-	hasURL, hasDomain           bool
-	urlIsText, domainIsText     bool
+	name, url, domain, referrer said
 
 	hash    bool
 	passive bool // not interactive
@@ -23,19 +28,19 @@ type input struct {
 
 // take checks in and fills the Beacon from it, but for the properties.
 func (b *Beacon) take(in *input) (f Faults) {
-	f[fieldName] = b.takeName(in.name)
+	f[fieldName] = b.takeName(&in.name)
 	switch {
-	case !in.hasURL || in.urlIsText && strings.TrimSpace(in.url) == "":
-		f[fieldURL] = required
-	case !in.urlIsText:
+	case in.url.other:
 		f[fieldURL] = badURL
-	case len(in.url) > MaxURL:
+	case strings.TrimSpace(in.url.text) == "":
+		f[fieldURL] = required
+	case len(in.url.text) > MaxURL:
 		f[fieldURL] = longURL
 	default:
-		f[fieldURL] = b.page(in.url, in.hash)
+		f[fieldURL] = b.page(&in.url, in.hash)
 	}
-	f[fieldDomain] = b.takeDomains(in, f[fieldURL] == fine)
-	b.Referrer = cut(b.keep(in.referrer), MaxReferrer)
+	f[fieldDomain] = b.takeDomains(&in.domain, f[fieldURL] == fine)
+	b.Referrer = cut(b.keep(in.referrer.text, in.referrer.plain), MaxReferrer)
 	b.Interactive = !in.passive && b.Kind != event.Engagement
 	if b.Kind == event.Engagement {
 		b.Scroll, b.Engaged = in.scroll, in.engaged
@@ -48,8 +53,8 @@ func (b *Beacon) take(in *input) (f Faults) {
 
 // takeName sets Kind and Name. "pageleave" is what Plausible's scripts of
 // early 2025 called an engagement.
-func (b *Beacon) takeName(name string) fault {
-	name = b.keep(name)
+func (b *Beacon) takeName(sent *said) fault {
+	name := b.keep(sent.text, sent.plain)
 	if name == "" {
 		return blank
 	}
@@ -72,22 +77,22 @@ func (b *Beacon) takeName(name string) fault {
 
 // takeDomains sets Domains: the list that was given, or else the page's own
 // host. A site that is named twice gets the event once.
-func (b *Beacon) takeDomains(in *input, haveHost bool) fault {
+func (b *Beacon) takeDomains(sent *said, haveHost bool) fault {
 	b.Domains = b.domains[:0]
-	if !in.hasDomain {
+	if !sent.given {
 		if haveHost {
 			b.Domains = append(b.Domains, b.Hostname)
 		}
 		return fine
 	}
-	if !in.domainIsText {
+	if sent.other {
 		return badDomain
 	}
 next:
-	for list := in.domain; list != ""; {
+	for list := sent.text; list != ""; {
 		var d string
 		d, list, _ = strings.Cut(list, ",")
-		d = withoutWWW(b.lower(b.keep(d)))
+		d = withoutWWW(b.lower(b.keep(d, sent.plain)))
 		if d == "" {
 			continue
 		}

@@ -28,6 +28,7 @@ type value struct {
 	lo, hi  int32
 	kind    kind
 	escaped bool // text: has a backslash
+	plain   bool // text: printable ASCII without a backslash
 }
 
 // scanner reads RFC 8259 JSON strictly, in one pass and without allocating. It
@@ -247,7 +248,7 @@ func (s *scanner) digits() bool {
 // text reads the string at hand.
 func (s *scanner) text(v *value) fault {
 	s.at++
-	*v = value{lo: int32(s.at), kind: text}
+	*v = value{lo: int32(s.at), kind: text, plain: true}
 	for {
 		s.at = skipPlain(s.s, s.at)
 		if s.at >= len(s.s) {
@@ -259,15 +260,17 @@ func (s *scanner) text(v *value) fault {
 			s.at++
 			return fine
 		case c == '\\':
-			v.escaped = true
+			v.escaped, v.plain = true, false
 			if f := s.escape(); f != fine {
 				return f
 			}
 		case c < ' ':
 			return malformed
 		case c < utf8.RuneSelf: // DEL
+			v.plain = false
 			s.at++
 		default:
+			v.plain = false
 			r, size := utf8.DecodeRuneInString(s.s[s.at:])
 			if r == utf8.RuneError && size <= 1 {
 				if !utf8.FullRuneInString(s.s[s.at:]) {

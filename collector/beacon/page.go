@@ -10,9 +10,8 @@ import (
 // page takes a page's URL apart: hostname, path, campaign, source and the kind
 // of click identifier. Nothing else of it is kept. With hash, the fragment is
 // part of the path.
-func (b *Beacon) page(url string, hash bool) fault {
-	url = strings.TrimSpace(url)
-	scheme, rest, found := strings.Cut(url, ":")
+func (b *Beacon) page(sent *said, hash bool) fault {
+	scheme, rest, found := strings.Cut(strings.TrimSpace(sent.text), ":")
 	if !found || !validScheme(scheme) {
 		return badURL
 	}
@@ -38,8 +37,11 @@ func (b *Beacon) page(url string, hash bool) fault {
 	if host != "" {
 		b.Hostname = withoutWWW(b.lower(host))
 	}
-	b.Path = b.path(path, fragment, hash)
-	b.query(strings.TrimPrefix(query, "?"))
+	if !hash {
+		fragment = ""
+	}
+	b.Path = b.path(path, fragment, sent.plain)
+	b.query(strings.TrimPrefix(query, "?"), sent.plain)
 	return fine
 }
 
@@ -51,29 +53,34 @@ const (
 	endsQuery             // #
 	endsPair              // &
 	endsKey               // & =
-	ofHost                // letters, digits, - . _
+	notHost               // all but letters, digits, - . _
 	upper                 // A to Z
+	escapes               // %
+	spaces                // +
 )
 
-var classes = func() (t [256]uint8) {
+var classes = func() (t [256]uint16) {
 	t['/'] |= endsHost
 	t['?'] |= endsHost | endsPath
 	t['#'] |= endsHost | endsPath | endsQuery
 	t['&'] |= endsPair | endsKey
 	t['='] |= endsKey
-	for c := 'a'; c <= 'z'; c++ {
-		t[c] |= ofHost
-		t[c-'a'+'A'] |= ofHost | upper
+	t['%'] |= escapes
+	t['+'] |= spaces
+	for c := 'A'; c <= 'Z'; c++ {
+		t[c] |= upper
 	}
-	for _, c := range "0123456789-._" {
-		t[c] |= ofHost
+	for c := range t {
+		if !strings.Contains("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._", string(rune(c))) {
+			t[c] |= notHost
+		}
 	}
 	return t
 }()
 
 // skipTo returns the position of the first byte of class from at on, or the
 // end.
-func skipTo(s string, at int, class uint8) int {
+func skipTo(s string, at int, class uint16) int {
 	for at < len(s) && classes[s[at]]&class == 0 {
 		at++
 	}
@@ -110,6 +117,9 @@ func validScheme(s string) bool {
 // before a backslash is the host to a browser and the user to everybody else,
 // and so is refused.
 func hostname(authority string) (host string, ok bool) {
+	if skipTo(authority, 0, notHost) == len(authority) {
+		return trimHost(authority)
+	}
 	if strings.IndexByte(authority, '\\') >= 0 {
 		return "", false
 	}
@@ -132,16 +142,16 @@ func hostname(authority string) (host string, ok bool) {
 		}
 		host = host[:i]
 	}
-	host = strings.TrimSuffix(host, ".")
-	if len(host) > MaxHostname || strings.HasPrefix(host, ".") || strings.Contains(host, "..") {
+	if !wordy(host) {
 		return "", false
 	}
-	for i := range len(host) {
-		if classes[host[i]]&ofHost == 0 {
-			return host, wordy(host)
-		}
-	}
-	return host, true
+	return trimHost(host)
+}
+
+// trimHost cuts a final dot off a host name.
+func trimHost(host string) (trimmed string, ok bool) {
+	host = strings.TrimSuffix(host, ".")
+	return host, len(host) <= MaxHostname && !strings.HasPrefix(host, ".") && !strings.Contains(host, "..")
 }
 
 // wordy reports whether s is made of letters, digits, - . and _ of whatever
@@ -179,16 +189,17 @@ func withoutWWW(host string) string {
 	return host
 }
 
-// path decodes a URL's path. It is never empty.
-func (b *Beacon) path(path, fragment string, hash bool) string {
-	path = b.keepPath(b.decode(path, false))
+// path decodes a URL's path, and the fragment that belongs to it if there is
+// one. It is never empty.
+func (b *Beacon) path(path, fragment string, plain bool) string {
+	path = b.keepPath(b.decode(path, false, plain))
 	if path == "" {
 		path = "/"
 	}
-	if !hash || len(fragment) < 2 {
+	if len(fragment) < 2 {
 		return path
 	}
-	fragment = b.keepPath(b.decode(fragment, false))
+	fragment = b.keepPath(b.decode(fragment, false, plain))
 	from := len(b.scratch)
 	b.scratch = append(b.scratch, path...)
 	b.scratch = append(b.scratch, fragment...) // with its #
@@ -198,7 +209,7 @@ func (b *Beacon) path(path, fragment string, hash bool) string {
 // query picks the parameters that tell where a visit came from. All others,
 // and the click identifiers' values, are dropped here. Of a parameter that
 // comes twice the last counts.
-func (b *Beacon) query(query string) {
+func (b *Beacon) query(query string, plain bool) {
 	var source, ref string
 	for at := 0; at < len(query); at++ {
 		end := skipTo(query, at, endsKey)
@@ -210,19 +221,19 @@ func (b *Beacon) query(query string) {
 		value := query[end+1 : at]
 		switch key {
 		case "utm_source":
-			b.Campaign.Source = b.parameter(value)
+			b.Campaign.Source = b.parameter(value, plain)
 		case "utm_medium":
-			b.Campaign.Medium = b.parameter(value)
+			b.Campaign.Medium = b.parameter(value, plain)
 		case "utm_campaign":
-			b.Campaign.Campaign = b.parameter(value)
+			b.Campaign.Campaign = b.parameter(value, plain)
 		case "utm_content":
-			b.Campaign.Content = b.parameter(value)
+			b.Campaign.Content = b.parameter(value, plain)
 		case "utm_term":
-			b.Campaign.Term = b.parameter(value)
+			b.Campaign.Term = b.parameter(value, plain)
 		case "source":
-			source = b.parameter(value)
+			source = b.parameter(value, plain)
 		case "ref":
-			ref = b.parameter(value)
+			ref = b.parameter(value, plain)
 		case "gclid", "gbraid", "wbraid":
 			b.ClickID = event.GoogleClick
 		case "msclkid":
@@ -239,6 +250,6 @@ func (b *Beacon) query(query string) {
 	}
 }
 
-func (b *Beacon) parameter(value string) string {
-	return cut(b.keep(b.decode(value, true)), MaxCampaign)
+func (b *Beacon) parameter(value string, plain bool) string {
+	return cut(b.keep(b.decode(value, true, plain)), MaxCampaign)
 }

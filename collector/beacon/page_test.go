@@ -57,7 +57,7 @@ func TestPage(t *testing.T) {
 		"https://example.com/http://other.example/a?b": {"example.com", "/http://other.example/a"},
 	} {
 		var b Beacon
-		if f := b.page(url, false); f != fine {
+		if f := b.page(&said{text: url, given: true}, false); f != fine {
 			t.Errorf("%q: %s", url, faultTexts[f])
 		} else if b.Hostname != want.host || b.Path != want.path {
 			t.Errorf("%q: got %q %q, want %q %q", url, b.Hostname, b.Path, want.host, want.path)
@@ -110,7 +110,7 @@ func TestPageRefuses(t *testing.T) {
 		"ws://example.com/":      badScheme,
 	} {
 		var b Beacon
-		if f := b.page(url, false); f != want {
+		if f := b.page(&said{text: url, given: true}, false); f != want {
 			t.Errorf("%q: got %q, want %q (%q %q)", url, faultTexts[f], faultTexts[want], b.Hostname, b.Path)
 		}
 	}
@@ -145,7 +145,7 @@ func TestQuery(t *testing.T) {
 		"utm_source=" + strings.Repeat("ä", 200):         {event.Campaign{Source: strings.Repeat("ä", 150)}, "", 0},
 	} {
 		var b Beacon
-		if f := b.page("https://example.com/?"+query, false); f != fine {
+		if f := b.page(&said{text: "https://example.com/?" + query, given: true}, false); f != fine {
 			t.Fatalf("%q: %s", query, faultTexts[f])
 		}
 		if b.Campaign != want.campaign || b.Ref != want.ref || b.ClickID != want.click {

@@ -50,16 +50,19 @@ func (b *Beacon) parseForm(s string, defaults form) Faults {
 		return Faults{fieldRequest: malformed}
 	}
 
-	in := input{scroll: event.NoScroll, urlIsText: true, domainIsText: true}
-	var given bool
-	if in.name, given = pick(nShort, nLong); !given {
-		in.name = defaults.name
+	in := input{scroll: event.NoScroll}
+	say := func(order ...slot) (field said) {
+		field.text, field.given = pick(order...)
+		return field
 	}
-	if in.url, in.hasURL = pick(uShort, uLong); !in.hasURL && defaults.url != "" && utf8.ValidString(defaults.url) {
-		in.url, in.hasURL = defaults.url, true
+	if in.name = say(nShort, nLong); !in.name.given {
+		in.name.text = defaults.name
 	}
-	in.domain, in.hasDomain = pick(dShort, dLong)
-	in.referrer, _ = pick(rShort, rLong)
+	if in.url = say(uShort, uLong); !in.url.given && utf8.ValidString(defaults.url) {
+		in.url.text = defaults.url
+	}
+	in.domain = say(dShort, dLong)
+	in.referrer = say(rShort, rLong)
 	hash, _ := pick(hShort, hLong)
 	in.hash = isYes(hash)
 	interactive, _ := pick(iShort, iLong)

@@ -2,7 +2,6 @@ package beacon
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/halfmask/halfmask/event"
 )
@@ -55,21 +54,21 @@ func (b *Beacon) propsOf(object string) fault {
 // prop adds one property, and reports whether it is within bounds. Of a key
 // that comes twice the last counts.
 func (b *Beacon) prop(object string, key, v *value) bool {
-	value := ""
+	value, plain := "", true
 	switch v.kind {
 	case text:
-		value = b.string(object, v)
+		value, plain = b.string(object, v), v.plain
 	case number, truth, falsity:
 		value = object[v.lo:v.hi]
 	}
 	name := b.string(object, key)
 	tooLong := len(name) > MaxPropKey || len(value) > MaxPropValue
-	name, value = b.keep(name), b.keep(value)
+	name, value = b.keep(name, key.plain), b.keep(value, plain)
 	i := slices.IndexFunc(b.Props, func(p event.Prop) bool { return p.Key == name })
 	switch {
 	case i >= 0 && value == "":
 		b.Props = slices.Delete(b.Props, i, i+1)
-	case value == "" || strings.TrimSpace(name) == "":
+	case value == "" || name == "":
 	case i >= 0:
 		b.Props[i].Value = value
 		return !tooLong

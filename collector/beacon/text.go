@@ -12,18 +12,27 @@ import (
 // passes, and so the place for whatever must not be kept. It replaces each
 // unwanted character with a space and trims white space: a site owner expects
 // "Sign up" from "Sign\u0000up\n", and no refusal.
-func (b *Beacon) keep(s string) string {
-	if s == "" {
-		return s
+//
+// plain says that s is known to be printable ASCII, as nearly everything is:
+// then there is nothing to look for.
+func (b *Beacon) keep(s string, plain bool) string {
+	if !plain {
+		return strings.TrimSpace(b.clean(s))
 	}
-	if s = b.clean(s); s[0] > ' ' && s[0] < utf8.RuneSelf && s[len(s)-1] > ' ' && s[len(s)-1] < utf8.RuneSelf {
-		return s
+	for len(s) > 0 && s[0] == ' ' {
+		s = s[1:]
 	}
-	return strings.TrimSpace(s)
+	for len(s) > 0 && s[len(s)-1] == ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // keepPath does the same for a path, whose leading space would mean something.
-func (b *Beacon) keepPath(s string) string {
+func (b *Beacon) keepPath(s string, plain bool) string {
+	if plain && (s == "" || s[len(s)-1] != ' ') {
+		return s
+	}
 	return strings.TrimRightFunc(b.clean(s), unicode.IsSpace)
 }
 
@@ -187,9 +196,16 @@ func (b *Beacon) unquote(s string) string {
 // decode is unquote for a part of a page's URL, which is a text to be read:
 // what would become invalid UTF-8 or an unwanted character stays escaped, so
 // that /caf%E9 is not lost and /a%00 not disguised.
-func (b *Beacon) decode(s string, plusIsSpace bool) string {
-	if strings.IndexByte(s, '%') < 0 && (!plusIsSpace || strings.IndexByte(s, '+') < 0) {
-		return s
+//
+// plain says whether s is printable ASCII, and afterwards whether the result
+// is.
+func (b *Beacon) decode(s string, plusIsSpace bool, plain bool) (decoded string, stillPlain bool) {
+	class := uint16(escapes)
+	if plusIsSpace {
+		class |= spaces
+	}
+	if skipTo(s, 0, class) == len(s) {
+		return s, plain
 	}
 	from := len(b.scratch)
 	for i := 0; i < len(s); {
@@ -211,7 +227,7 @@ func (b *Beacon) decode(s string, plusIsSpace bool) string {
 			i++
 		}
 	}
-	return b.since(from)
+	return b.since(from), false
 }
 
 // escapedRune decodes the character at the start of s that is written as one

@@ -107,7 +107,7 @@ func (q *Question) echo() echo {
 	if e.Dimensions == nil {
 		e.Dimensions = []stats.Dimension{}
 	}
-	for _, o := range q.Query.OrderBy {
+	for _, o := range q.order {
 		direction := "asc"
 		if o.Descending {
 			direction = "desc"

@@ -20,7 +20,8 @@ type Question struct {
 	before     period
 	outOfRange bool // the previous period starts before what is kept
 	ordered    bool // by the default order
-	time       int  // index of the time dimension, -1 if none
+	order      []stats.Order
+	time       int // index of the time dimension, -1 if none
 	labels     []string
 	partners   map[string]string // of labels, in the previous period
 }
@@ -46,29 +47,35 @@ func (r *Request) At(site *event.Site, now time.Time, keptMonths int) (*Question
 			return nil, err
 		}
 	}
-	q.order()
+	q.resolveOrder()
 	if r.Include.Compare {
 		return q, q.compare(keptMonths)
 	}
 	return q, nil
 }
 
-// order resolves the order: what was asked for, else the time ascending and
-// the first metric descending.
-func (q *Question) order() {
+// resolveOrder resolves the order: what was asked for, else the time ascending
+// and the first metric descending. Storage also gets the dimensions that are
+// left, so that rows that are equal do not change places between two pages.
+func (q *Question) resolveOrder() {
 	for _, o := range q.request.OrderBy {
 		if o.By == string(timeAuto) {
 			o.By = string(q.Query.Dimensions[q.time])
 		}
-		q.Query.OrderBy = append(q.Query.OrderBy, o)
+		q.order = append(q.order, o)
 	}
-	if q.ordered = len(q.Query.OrderBy) == 0; !q.ordered {
-		return
+	if q.ordered = len(q.order) == 0; q.ordered {
+		if q.time >= 0 {
+			q.order = append(q.order, stats.Order{By: string(q.Query.Dimensions[q.time])})
+		}
+		q.order = append(q.order, stats.Order{By: string(q.Query.Metrics[0]), Descending: true})
 	}
-	if q.time >= 0 {
-		q.Query.OrderBy = append(q.Query.OrderBy, stats.Order{By: string(q.Query.Dimensions[q.time])})
+	q.Query.OrderBy = slices.Clone(q.order)
+	for _, d := range q.Query.Dimensions {
+		if !slices.ContainsFunc(q.order, func(o stats.Order) bool { return o.By == string(d) }) {
+			q.Query.OrderBy = append(q.Query.OrderBy, stats.Order{By: string(d)})
+		}
 	}
-	q.Query.OrderBy = append(q.Query.OrderBy, stats.Order{By: string(q.Query.Metrics[0]), Descending: true})
 }
 
 // compare adds the question about the previous period.

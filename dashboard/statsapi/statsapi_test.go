@@ -156,6 +156,24 @@ func TestEveryNameOfTheVocabularyIsAccepted(t *testing.T) {
 	}
 }
 
+func TestOrder(t *testing.T) {
+	tests := []struct {
+		extra string
+		want  []stats.Order
+	}{
+		{`"dimensions":["visit:os"]`, []stats.Order{{By: "visitors", Descending: true}, {By: "visit:os"}}},
+		{`"dimensions":["visit:os","time"]`, []stats.Order{{By: "time:hour"}, {By: "visitors", Descending: true}, {By: "visit:os"}}},
+		{`"dimensions":["time","visit:os"],"order_by":[["visit:os","desc"],["time","desc"]]`,
+			[]stats.Order{{By: "visit:os", Descending: true}, {By: "time:hour", Descending: true}}},
+	}
+	for _, tt := range tests {
+		q := ask(t, `{"site_id":"example.com","metrics":["visitors","visits"],"date_range":"day",`+tt.extra+`}`, "UTC", "2026-11-22T10:00:00Z")
+		if diff := cmp.Diff(tt.want, q.Query.OrderBy); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func ptr(f float64) *float64 { return &f }
 
 // TestAnswerShape holds what people script against: keys, their order, labels.

@@ -2,10 +2,7 @@ package batch
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/halfmask/halfmask/event"
-	"github.com/halfmask/halfmask/ingest/record"
 	"github.com/halfmask/halfmask/ingest/spool"
 )
 
@@ -353,98 +349,6 @@ func TestOneInsertAtATime(t *testing.T) {
 	})
 }
 
-func TestABadBatchDoesNotDamTheRiver(t *testing.T) {
-	bubble(t, func(t *testing.T, dir string) {
-		r := newRig(t, dir, Options{})
-		r.model.bad[2] = true
-		add(t, r.spool, 1, 3)
-		r.spool.Seal()
-		add(t, r.spool, 4, 6)
-		r.spool.Seal()
-		r.run(t)
-		pass(5 * time.Minute)
-		if got := slices.Sorted(maps.Keys(r.model.visits())); !slices.Equal(got, []event.VisitID{4, 5, 6}) {
-			t.Errorf("stored %v, want 4 to 6", got)
-		}
-		if n := r.value(t, "halfmask_batch_quarantined_events_total"); n != 3 {
-			t.Errorf("%v events quarantined, want 3", n)
-		}
-		if n := r.value(t, "halfmask_batch_failures_total", failBadData); n != badTries-1 {
-			t.Errorf("%v failures counted, want %d before the last", n, badTries-1)
-		}
-		if r.pending() != 0 {
-			t.Errorf("%d events are still pending", r.pending())
-		}
-		r.end(t)
-
-		// Storage was repaired: the file is moved back and the program restarted.
-		if err := r.spool.Close(); err != nil {
-			t.Fatal(err)
-		}
-		restore(t, dir)
-		m := r.model
-		m.bad = nil
-		r = newRig(t, dir, Options{Sink: m})
-		r.run(t)
-		pass(time.Minute)
-		m.exactly(t, 6)
-		r.end(t)
-	})
-}
-
-// restore moves quarantined segments back, as an operator would.
-func restore(t *testing.T, dir string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "quarantine", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if err := os.Rename(f, filepath.Join(dir, filepath.Base(f))); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestRecordsThatDoNotDecode(t *testing.T) {
-	bubble(t, func(t *testing.T, dir string) {
-		r := newRig(t, dir, Options{})
-		add(t, r.spool, 1, 1)
-		e := event.Event{Kind: event.Pageview}
-		newer := record.Append(nil, &e)
-		newer[0]++
-		for _, payload := range [][]byte{newer, []byte("\x01garbage"), newer} {
-			if err := r.spool.Append(payload); err != nil {
-				t.Fatal(err)
-			}
-		}
-		add(t, r.spool, 2, 3)
-		r.spool.Seal()
-		if err := r.spool.Append(newer); err != nil { // a segment of nothing else
-			t.Fatal(err)
-		}
-		r.spool.Seal()
-		add(t, r.spool, 4, 4)
-		r.spool.Seal()
-		r.run(t)
-		pass(time.Minute)
-		r.model.exactly(t, 4)
-		if v, m := r.value(t, "halfmask_batch_undecodable_records_total", "version"), r.value(t, "halfmask_batch_undecodable_records_total", "malformed"); v != 3 || m != 1 {
-			t.Errorf("%v of another version and %v malformed counted, want 3 and 1", v, m)
-		}
-		if n := r.value(t, "halfmask_batch_quarantined_events_total"); n != 4 {
-			t.Errorf("%v events quarantined, want 4", n)
-		}
-		if files, err := filepath.Glob(filepath.Join(dir, "quarantine", "*")); err != nil || len(files) != 2 {
-			t.Errorf("quarantine holds %d segments, want 2 (%v)", len(files), err)
-		}
-		if r.pending() != 0 {
-			t.Errorf("%d events are still pending", r.pending())
-		}
-		r.end(t)
-	})
-}
-
 func TestDaysPastRetentionAreNotInsertedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, dir string) {
 		r := newRig(t, dir, Options{Retention: 90 * 24 * time.Hour})
@@ -461,104 +365,5 @@ func TestDaysPastRetentionAreNotInsertedAgain(t *testing.T) {
 			t.Errorf("%d events are still pending", r.pending())
 		}
 		r.end(t)
-	})
-}
-
-func TestStop(t *testing.T) {
-	t.Run("Drain ships what is not sealed", func(t *testing.T) {
-		bubble(t, func(t *testing.T, dir string) {
-			r := newRig(t, dir, Options{})
-			r.run(t)
-			pass(time.Minute)
-			add(t, r.spool, 1, 500) // several segments
-			start := time.Now()
-			if err := r.shipper.Drain(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("took %v", took)
-			}
-			if err := <-r.stopped; err != nil {
-				t.Errorf("Run returned %v", err)
-			}
-			r.model.exactly(t, 500)
-			if r.pending() != 0 {
-				t.Errorf("%d events are still pending", r.pending())
-			}
-			if err := r.shipper.Drain(t.Context()); err != nil {
-				t.Errorf("second Drain: %v", err)
-			}
-			if err := r.shipper.Run(t.Context()); err != nil {
-				t.Errorf("Run after Drain: %v", err)
-			}
-		})
-	})
-	t.Run("Drain without Run", func(t *testing.T) {
-		bubble(t, func(t *testing.T, dir string) {
-			r := newRig(t, dir, Options{})
-			add(t, r.spool, 1, 5)
-			if err := r.shipper.Drain(t.Context()); err != nil {
-				t.Error(err)
-			}
-			r.model.exactly(t, 5)
-		})
-	})
-	t.Run("an insert under way when Run ends is waited for by Drain", func(t *testing.T) {
-		bubble(t, func(t *testing.T, dir string) {
-			r := newRig(t, dir, Options{InsertTimeout: 10 * time.Minute})
-			r.model.fates = []fate{hangAfter}
-			add(t, r.spool, 1, 5)
-			r.spool.Seal()
-			r.run(t)
-			pass(time.Minute)
-			r.end(t)
-			if err := r.shipper.Drain(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if _, inserts := r.model.seen(); len(inserts) != 1 {
-				t.Errorf("%d inserts, want the one", len(inserts))
-			}
-			r.model.exactly(t, 5)
-		})
-	})
-	t.Run("what the deadline cuts off stays in the spool", func(t *testing.T) {
-		bubble(t, func(t *testing.T, dir string) {
-			r := newRig(t, dir, Options{})
-			r.run(t)
-			r.model.mu.Lock()
-			r.model.away(time.Hour)
-			r.model.mu.Unlock()
-			add(t, r.spool, 1, 500)
-			deadline, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			start := time.Now()
-			if err := r.shipper.Drain(deadline); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v, want context.DeadlineExceeded", err)
-			}
-			if took := time.Since(start); took != 5*time.Second {
-				t.Errorf("took %v", took)
-			}
-			if r.pending() != 500 {
-				t.Errorf("%d events pending, want 500", r.pending())
-			}
-			pass(2 * time.Hour)
-			if err := r.shipper.Drain(t.Context()); err != nil {
-				t.Error(err)
-			}
-			r.model.exactly(t, 500)
-		})
-	})
-	t.Run("the source is closed under Run", func(t *testing.T) {
-		bubble(t, func(t *testing.T, dir string) {
-			r := newRig(t, dir, Options{})
-			r.run(t)
-			synctest.Wait()
-			if err := r.spool.Close(); err != nil {
-				t.Error(err)
-			}
-			if err := <-r.stopped; !errors.Is(err, spool.ErrClosed) {
-				t.Errorf("Run returned %v, want spool.ErrClosed", err)
-			}
-		})
 	})
 }
