@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/halfmask/halfmask/internal/testkit"
 	"github.com/halfmask/halfmask/storage/engine"
 )
 
@@ -23,19 +24,17 @@ var (
 	folder     string
 )
 
-// Main runs a package's tests and removes what Binary built; or it is the
-// engine, if a test started one in this process. It is for TestMain.
+// Main runs a package's tests and removes what Binary built. It is for
+// TestMain.
 func Main(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine" {
-		os.Exit(engine.Main(os.Args[2:]))
-	}
-	code := m.Run()
-	if folder != "" {
+	testkit.Main(m, func() {
+		if folder == "" {
+			return
+		}
 		if err := os.RemoveAll(folder); err != nil {
 			fmt.Fprintln(os.Stderr, "cannot remove the binaries:", err)
 		}
-	}
-	os.Exit(code)
+	})
 }
 
 // Binary builds halfmask, once per test run, and returns its path.
@@ -77,8 +76,9 @@ func build(race bool) (string, error) {
 	return path, nil
 }
 
-// Library returns the path of the local engine.
-func Library(t testing.TB) string {
+// surroundings is the environment that makes a binary in a temporary folder
+// find what `make engine` and `make geoip` fetched.
+func surroundings(t testing.TB) []string {
 	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
@@ -88,18 +88,7 @@ func Library(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return library
-}
-
-// surroundings is the environment that makes a binary in a temporary folder
-// find what `make engine` and `make geoip` fetched.
-func surroundings(t testing.TB) []string {
-	t.Helper()
-	root, err := moduleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	environment := []string{"HALFMASK_ENGINE=" + Library(t)}
+	environment := []string{"HALFMASK_ENGINE=" + library}
 	places := filepath.Join(root, ".cache", "geoip", "country.mmdb")
 	if _, err := os.Stat(places); err == nil && os.Getenv("HALFMASK_GEOIP") == "" {
 		environment = append(environment, "HALFMASK_GEOIP="+places)
