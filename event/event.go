@@ -174,10 +174,21 @@ func DayOf(t time.Time, zone *time.Location) Day {
 }
 
 // Start returns the first instant of the day in zone. Where a zone skips
-// midnight, that is the first instant that exists.
+// midnight that is the first instant that exists, and where it skips the whole
+// day, the next day's.
 func (d Day) Start(zone *time.Location) time.Time {
-	u := time.Unix(int64(d)*86400, 0).UTC()
-	return time.Date(u.Year(), u.Month(), u.Day(), 0, 0, 0, 0, zone)
+	midnight := int64(d) * 86400
+	// No zone is as much as 16 hours ahead: the day has not begun yet.
+	t := time.Unix(midnight-16*3600, 0).In(zone)
+	for {
+		_, offset := t.Zone()
+		first := max(midnight-int64(offset), t.Unix())
+		_, change := t.ZoneBounds()
+		if change.IsZero() || first < change.Unix() {
+			return time.Unix(first, 0).In(zone)
+		}
+		t = change
+	}
 }
 
 // String returns the day as 2006-01-02.

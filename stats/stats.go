@@ -4,6 +4,7 @@
 package stats
 
 import (
+	"errors"
 	"time"
 
 	"github.com/halfmask/halfmask/event"
@@ -122,3 +123,7 @@ type Result struct {
 	Rows  []Row
 	Total int // rows without limit and offset, if the query asked for it
 }
+
+// ErrInvalid is wrapped by the error of a Query that makes no sense: an
+// unknown name, a broken regular expression, a missing range.
+var ErrInvalid = errors.New("the query is not valid")

@@ -1,0 +1,137 @@
+// Package batch ships what the spool has sealed: one segment is one batch, one
+// batch is one insert.
+//
+// Promises: every event of the spool ends up in storage once, however often
+// this process, the storage or the connection between them dies; order is kept;
+// one batch that storage refuses does not dam the river; a segment leaves the
+// spool only once what it held is on storage's disk.
+//
+// How: an insert carries a deduplication token that is trusted only within one
+// run of the server (its epoch), because the server records it before the data
+// is there. After any outcome that is not a plain yes, and for every segment
+// that an earlier process left, the shipper asks which days of the batch are
+// stored and inserts only the others. A segment is settled when a flush that
+// began after the acknowledgement returned and the server is still in the run
+// that the insert went to; else it is asked about again.
+//
+// It never knows what a database is.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/halfmask/halfmask/event"
+	"github.com/halfmask/halfmask/ingest/record"
+	"github.com/halfmask/halfmask/ingest/spool"
+)
+
+// Source is where sealed segments come from: a *spool.Spool.
+type Source interface {
+	// ID is the source's number, the same for as long as it holds anything.
+	ID() uint64
+	// Next waits for the oldest sealed segment not yet handed out. One that is
+	// there is returned even if ctx has ended.
+	Next(ctx context.Context) (*spool.Segment, error)
+	// Settle deletes a segment for good.
+	Settle(seq uint64) error
+	// Quarantine puts a segment aside where Next does not find it.
+	Quarantine(seq uint64) error
+	// Seal makes what was appended so far available to Next.
+	Seal()
+}
+
+// Sink is the storage. Errors must not quote events.
+type Sink interface {
+	// Epoch names the present run of the server; a deduplication token is only
+	// trusted within one. It must change before a server that was restarted
+	// answers anything else.
+	Epoch(ctx context.Context) (string, error)
+	// Insert stores the batch's events of the UTC days in only (all if nil) as
+	// one block, or nothing of it, for each day. It returns nil only if the
+	// server acknowledged it, and an error that wraps ErrBadData if the events
+	// themselves are why it was refused.
+	//
+	// Its ctx never ends: an insert that takes too long is given up by not
+	// waiting for it, and called again with the same token while it still runs.
+	// One that has not reached the server yet must not reach a later run of it
+	// than the token's epoch names: then nothing would keep the two apart.
+	Insert(ctx context.Context, b Batch, only map[event.Day]bool) error
+	// Stored counts the batch's rows in storage by UTC day.
+	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
+	// Flush returns when everything acknowledged so far is on disk.
+	Flush(ctx context.Context) error
+}
+
+// Batch is what a Sink inserts at once.
+type Batch struct {
+	Spool, Seq uint64 // every row carries both
+	Token      string // SPOOL-BATCH-EPOCH in hexadecimal
+	// Events walks the events in the order in which they were taken. An event
+	// and its strings are valid until the next one is asked for. It can be
+	// walked several times, by several goroutines.
+	Events iter.Seq[*event.Event]
+	Count  int // of the events
+}
+
+// ErrBadData is wrapped by a Sink's error when it was the events that storage
+// refused: trying again is not likely to help.
+var ErrBadData = errors.New("storage refuses the events")
+
+const (
+	badTries     = 10 // refusals as bad data before a batch is quarantined
+	backoffFirst = 100 * time.Millisecond
+	backoffLast  = 5 * time.Second
+	flushAfter   = time.Second // how long an acknowledged batch waits for a flush
+	flushBatches = 4           // that many do not wait: each holds its segment in memory
+	callTimeout  = 10 * time.Second
+)
+
+// Options says what a Shipper ships from where to where. Source and Sink must
+// be given; zero values of the others mean the defaults.
+type Options struct {
+	Source Source
+	Sink   Sink
+
+	// Decode reads a record's payload, from several goroutines; default
+	// record.Decode.
+	Decode func(payload []byte, e *event.Event) error
+	// Retention is the age at which storage drops a day. Days older than that
+	// are not inserted again. 0: it never does.
+	Retention time.Duration
+	// InsertTimeout is how long an insert is waited for; default 60 s.
+	InsertTimeout time.Duration
+
+	Logger     *slog.Logger          // default: nothing is logged
+	Registerer prometheus.Registerer // default: no metrics
+}
+
+// New makes a Shipper. It does nothing before Run or Drain.
+func New(o Options) *Shipper {
+	if o.Decode == nil {
+		o.Decode = record.Decode
+	}
+	if o.InsertTimeout == 0 {
+		o.InsertTimeout = time.Minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Shipper{
+		opts:    o,
+		log:     o.Logger,
+		turn:    make(chan struct{}, 1),
+		metrics: newMetrics(o.Registerer),
+	}
+}
+
+// token names an insert of a batch within one run of the server.
+func token(spool, seq uint64, epoch string) string {
+	return fmt.Sprintf("%016x-%016x-%s", spool, seq, epoch)
+}

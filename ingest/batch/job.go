@@ -1,0 +1,114 @@
+package batch
+
+import (
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/halfmask/halfmask/event"
+	"github.com/halfmask/halfmask/ingest/record"
+	"github.com/halfmask/halfmask/ingest/spool"
+)
+
+// job is a segment on its way from the source to storage.
+type job struct {
+	segment *spool.Segment
+	days    map[event.Day]uint64 // events by UTC day
+	count   int
+	unread  int // records that do not decode
+
+	verify   bool       // ask what is stored before the next insert
+	tries    int        // failed attempts since it was last acknowledged
+	bad      int        // of all attempts, those refused as bad data
+	inflight *attempt   // the insert that is waited for
+	given    []*attempt // inserts no longer waited for that may still run
+	epoch    string     // the run of the server that acknowledged it
+	stored   bool       // counted as stored
+}
+
+// attempt is one call of Sink.Insert.
+type attempt struct {
+	epoch   string
+	days    int // that the insert repeats after asking what is stored
+	started time.Time
+	done    chan struct{}
+	err     error // once done is closed
+}
+
+func (a *attempt) running() bool {
+	select {
+	case <-a.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// read walks a segment once to learn which days it holds and what of it does
+// not decode.
+func (s *Shipper) read(g *spool.Segment) *job {
+	j := &job{segment: g, days: map[event.Day]uint64{}, verify: g.Found}
+	var e event.Event
+	for payload := range g.Records() {
+		if err := s.opts.Decode(payload, &e); err != nil {
+			s.metrics.undecodable.WithLabelValues(undecodable(err)).Inc()
+			j.unread++
+			continue
+		}
+		j.count++
+		j.days[dayOf(&e)]++
+	}
+	if j.unread > 0 {
+		s.log.Error("a spool segment holds records that this version cannot read; the others are stored, the segment is kept in quarantine",
+			"segment", g.Seq, "unreadable", j.unread, "readable", j.count)
+	}
+	return j
+}
+
+func undecodable(err error) string {
+	if errors.Is(err, record.ErrVersion) {
+		return "version"
+	}
+	return "malformed"
+}
+
+// dayOf returns the day under which storage files an event.
+func dayOf(e *event.Event) event.Day { return event.DayOf(e.At, time.UTC) }
+
+// events walks a segment's events, without those that do not decode.
+func (s *Shipper) events(g *spool.Segment) iter.Seq[*event.Event] {
+	return func(yield func(*event.Event) bool) {
+		var e event.Event
+		for payload := range g.Records() {
+			if s.opts.Decode(payload, &e) == nil && !yield(&e) {
+				return
+			}
+		}
+	}
+}
+
+// missing returns the job's days that storage lacks.
+func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]bool {
+	missing := map[event.Day]bool{}
+	for day, count := range j.days {
+		n := stored[day]
+		switch {
+		case n == count || s.expired(day):
+		case n == 0:
+			missing[day] = true
+		default:
+			// A day of a batch is stored as a whole or not at all, so this is
+			// damage on storage's side. Inserting again would double what is
+			// left.
+			s.metrics.failures.WithLabelValues(failMismatch).Inc()
+			s.log.Error("storage holds another number of a batch's events than were sent; they are left as they are",
+				"batch", j.segment.Seq, "day", day.String(), "sent", count, "stored", n)
+		}
+	}
+	return missing
+}
+
+// expired tells whether storage has dropped the day, or is about to.
+func (s *Shipper) expired(day event.Day) bool {
+	return s.opts.Retention > 0 && time.Since(day.Start(time.UTC)) >= s.opts.Retention
+}

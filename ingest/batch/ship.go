@@ -1,0 +1,228 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/halfmask/halfmask/event"
+)
+
+// failure is why an attempt to store a batch did not succeed, with the reason
+// under which it is counted.
+type failure struct {
+	reason string
+	err    error
+}
+
+func (f *failure) Error() string { return fmt.Sprintf("cannot %s: %v", f.reason, f.err) }
+func (f *failure) Unwrap() error { return f.err }
+
+var errStillRunning = errors.New("an insert sent to an earlier run of the server has not returned yet")
+
+// ship stores a batch, however long that takes. It returns an error only when
+// ctx has ended; the job can then be shipped again.
+func (s *Shipper) ship(ctx context.Context, j *job) error {
+	if j.count == 0 {
+		return s.try(ctx, j, func() error { return s.leave(j) })
+	}
+	return s.try(ctx, j, func() error { return s.attempt(ctx, j) })
+}
+
+// try repeats f until it succeeds or ctx has ended.
+func (s *Shipper) try(ctx context.Context, j *job, f func() error) error {
+	for {
+		err := f()
+		if err == nil {
+			if j.tries > 0 {
+				s.log.Info("a batch is stored after failed attempts", "batch", j.segment.Seq, "failed", j.tries)
+			}
+			j.tries = 0
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		j.tries++
+		wait := backoff(j.tries)
+		s.failed(err, j.tries, "a batch cannot be stored yet", "batch", j.segment.Seq, "retry_in", wait.Round(time.Millisecond))
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// failed counts a failure, and logs it less and less often.
+func (s *Shipper) failed(err error, tries int, message string, args ...any) {
+	var f *failure
+	if errors.As(err, &f) {
+		s.metrics.failures.WithLabelValues(f.reason).Inc()
+	}
+	if tries&(tries-1) == 0 || tries%64 == 0 {
+		s.log.Warn(message, append(args, "attempt", tries, "error", err)...)
+	}
+}
+
+// backoff returns how long to wait after so many failures, with jitter so that
+// several collectors do not come back at once.
+func backoff(tries int) time.Duration {
+	d := backoffLast
+	if n := tries - 1; n < 6 {
+		d = min(backoffFirst<<n, backoffLast)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// attempt brings a job one step further: asks, inserts, waits. nil means that
+// it is acknowledged or quarantined.
+func (s *Shipper) attempt(ctx context.Context, j *job) error {
+	if j.inflight == nil {
+		done, err := s.begin(ctx, j)
+		if done || err != nil {
+			return err
+		}
+		// While storage works there is time to read what comes next, but only
+		// what is sealed already: waiting would make the spool seal early.
+		s.readAhead()
+	}
+	a := j.inflight
+	select {
+	case <-ctx.Done():
+		return ctx.Err() // Drain may still wait for it
+	case <-time.After(s.opts.InsertTimeout - time.Since(a.started)):
+		j.inflight, j.verify = nil, true
+		j.given = append(j.given, a)
+		return &failure{failTimeout, fmt.Errorf("no answer within %v", s.opts.InsertTimeout)}
+	case <-a.done:
+	}
+	j.inflight = nil
+	if a.err == nil {
+		s.metrics.inserted(a, j.count)
+		s.acknowledge(j, a.epoch)
+		return nil
+	}
+	// Some days may be stored: only asking tells.
+	j.verify = true
+	if !errors.Is(a.err, ErrBadData) {
+		return &failure{failInsert, a.err}
+	}
+	if j.bad++; j.bad < badTries {
+		return &failure{failBadData, a.err}
+	}
+	return s.quarantine(j, a.err)
+}
+
+// begin starts an insert of what is missing. It reports whether nothing is.
+func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	epoch, err := s.opts.Sink.Epoch(ctx)
+	if err != nil {
+		j.verify = true
+		return false, &failure{failEpoch, err}
+	}
+	if j.otherEpochRunning(epoch) {
+		// It carries another token, so nothing would keep it and a new insert
+		// apart. Its connection died with the server: it will return.
+		return false, &failure{failInsert, errStillRunning}
+	}
+	var only map[event.Day]bool
+	if j.verify {
+		stored, err := s.opts.Sink.Stored(ctx, s.opts.Source.ID(), j.segment.Seq)
+		if err != nil {
+			return false, &failure{failStored, err}
+		}
+		only = s.missing(j, stored)
+		if len(only) == 0 {
+			s.acknowledge(j, epoch)
+			return true, nil
+		}
+	}
+	j.inflight = s.insert(ctx, j, epoch, only)
+	return false, nil
+}
+
+// otherEpochRunning reports whether an insert that was given up may still
+// reach storage under the token of another epoch.
+func (j *job) otherEpochRunning(epoch string) bool {
+	running := j.given[:0]
+	other := false
+	for _, a := range j.given {
+		if a.running() {
+			running = append(running, a)
+			other = other || a.epoch != epoch
+		}
+	}
+	j.given = running
+	return other
+}
+
+// insert starts an insert in a goroutine of its own. Its context never ends:
+// the local engine dies of a cancelled insert.
+func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[event.Day]bool) *attempt {
+	id := s.opts.Source.ID()
+	b := Batch{
+		Spool: id, Seq: j.segment.Seq, Token: token(id, j.segment.Seq, epoch),
+		Events: s.events(j.segment), Count: j.count,
+	}
+	a := &attempt{epoch: epoch, days: len(only), started: time.Now(), done: make(chan struct{})}
+	ctx = context.WithoutCancel(ctx)
+	go func() {
+		defer close(a.done)
+		a.err = s.opts.Sink.Insert(ctx, b, only)
+	}()
+	return a
+}
+
+// acknowledge notes that storage has the batch; it waits for a flush now.
+func (s *Shipper) acknowledge(j *job, epoch string) {
+	if !j.stored {
+		j.stored = true
+		s.metrics.stored.Add(float64(j.count))
+	}
+	s.metrics.lastSuccess.SetToCurrentTime()
+	j.epoch = epoch
+	if len(s.acked) == 0 {
+		s.flushDue = time.Now().Add(flushAfter)
+	}
+	s.acked = append(s.acked, j)
+}
+
+func (s *Shipper) quarantine(j *job, why error) error {
+	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
+		j.bad = badTries - 1
+		return &failure{failSettle, err}
+	}
+	s.metrics.quarantined.Add(float64(j.count))
+	s.log.Error("storage keeps refusing a batch's events; its segment is in quarantine and the rest goes on",
+		"batch", j.segment.Seq, "events", j.count, "attempts", j.bad, "error", why)
+	return nil
+}
+
+// leave takes a finished segment out of the source. One with records that do
+// not decode is kept in quarantine, for a version that can read them.
+func (s *Shipper) leave(j *job) error {
+	seq := j.segment.Seq
+	if j.unread == 0 {
+		if err := s.opts.Source.Settle(seq); err != nil {
+			return &failure{failSettle, err}
+		}
+		return nil
+	}
+	if err := s.opts.Source.Quarantine(seq); err != nil {
+		return &failure{failSettle, err}
+	}
+	s.metrics.quarantined.Add(float64(j.unread))
+	return nil
+}

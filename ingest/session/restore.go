@@ -1,0 +1,96 @@
+package session
+
+import (
+	"unique"
+
+	"github.com/halfmask/halfmask/event"
+)
+
+// Restore takes an event that was decided before a restart, from storage or
+// from the spool, so that the table knows what it knew then. day is the site's
+// day at e.At. Events come in the order of time; those that come again change
+// nothing. Give it the events of a visit from its beginning on: where that is
+// missing, a bounce in doubt counts as ended. It is best done before the first
+// Apply; where the door opened earlier, what Apply decided stands, and the
+// visits that it has not touched are restored all the same.
+func (t *Table) Restore(e *event.Event, day event.Day) {
+	now := e.At.Unix()
+	here := key{e.Site, e.Visitor}
+	x := t.index()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	before, moved := x.keys[e.Visit]
+	if !moved {
+		before = here
+	}
+	s, from := t.lock(here, before)
+	defer unlock(s, from)
+	s.expire(now, 2)
+	s.remember(day, e.Visitor, now)
+
+	old := s.find(here, now)
+	if old == none && before != here {
+		if old = from.find(before, now); old != none && from.visits[old].id != e.Visit {
+			return
+		}
+	} else {
+		from = s
+	}
+	var v visit
+	switch {
+	case old == none:
+	case from.visits[old].last > now:
+		return // what came later is known
+	case from.visits[old].id == e.Visit:
+		v = from.visits[old]
+	case from.visits[old].last == now:
+		return // Apply has opened another visit meanwhile
+	}
+	v.key, v.day, v.last = here, day, now
+	v.replay(e)
+	if old != none {
+		delete(x.keys, from.visits[old].id)
+		from.remove(old)
+	}
+	s.insert(v)
+	x.keys[v.id] = here
+}
+
+// RestoreVisitor takes a visitor that was counted on a day before a restart.
+func (t *Table) RestoreVisitor(site event.SiteID, visitor event.VisitorID, day event.Day) {
+	s := t.shard(key{site, visitor})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remember(day, visitor, int64(day)*86400)
+}
+
+func (t *Table) index() *index {
+	for {
+		if x := t.known.Load(); x != nil {
+			return x
+		}
+		t.known.CompareAndSwap(nil, &index{keys: make(map[event.VisitID]key)})
+	}
+}
+
+// replay brings a visit to where it was after e; v is zero but for its key and
+// times if e is the first of its events to be seen.
+func (v *visit) replay(e *event.Event) {
+	seen := v.id == e.Visit
+	v.id = e.Visit
+	v.origin = unique.Make(e.Origin)
+	switch {
+	case e.Kind == event.Pageview:
+		v.page = unique.Make(e.Path)
+	case !seen:
+		v.page = unique.Make(e.Origin.EntryPath) // the best guess
+	}
+	switch {
+	case e.Facts.Bounce > 0:
+		v.bounce = max(v.bounce, bouncing)
+	case e.Facts.Bounce < 0, e.Interactive && e.Kind != event.Engagement:
+		v.bounce = engaged
+	case !seen && e.Facts.NewVisit == 0 && e.Origin.EntryPath != "":
+		v.bounce = engaged
+	}
+}

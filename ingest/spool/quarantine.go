@@ -1,0 +1,67 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const quarantineName = "quarantine"
+
+// Quarantine takes a segment out of the spool without deleting it: its file
+// moves to the folder quarantine/ beside the others, where nothing reads it,
+// and is deleted QuarantineAge after it was written. Moved back by hand, it is
+// found at the next Open.
+func (s *Spool) Quarantine(seq uint64) error {
+	dir := filepath.Join(s.opts.Dir, quarantineName)
+	err := s.release("quarantine", seq, func(path string) error {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		if err := os.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+			return err
+		}
+		return errors.Join(syncFolder(dir), syncFolder(s.opts.Dir))
+	})
+	if err == nil {
+		s.sweepQuarantine()
+	}
+	return err
+}
+
+// sweepQuarantine deletes what is too old and comes back when the next file
+// is. An empty quarantine needs no timer.
+func (s *Spool) sweepQuarantine() {
+	dir := filepath.Join(s.opts.Dir, quarantineName)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return // there is none
+	}
+	var next time.Duration
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			continue
+		}
+		if _, ok := parseName(f.Name()); !ok {
+			continue
+		}
+		left := s.opts.QuarantineAge - time.Since(info.ModTime())
+		if left <= 0 {
+			if err := os.Remove(filepath.Join(dir, f.Name())); err == nil {
+				s.log.Warn("a quarantined spool segment was too old and is deleted", "file", f.Name())
+				continue
+			}
+			left = time.Hour // cannot be deleted now
+		}
+		if next == 0 || left < next {
+			next = left
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next > 0 && !s.closed {
+		s.sweepTimer.Reset(next)
+	}
+}

@@ -1,0 +1,190 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const suffix = ".seg"
+
+// path returns where segment seq lives. Its name alone says its number, so that
+// a damaged header loses nothing.
+func (s *Spool) path(seq uint64) string { return segmentPath(s.opts.Dir, seq) }
+
+func segmentPath(dir string, seq uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x", seq)+suffix)
+}
+
+func parseName(name string) (seq uint64, ok bool) {
+	if len(name) != 16+len(suffix) || name[16:] != suffix {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(name[:16], 16, 64)
+	return seq, err == nil
+}
+
+// leftover is a segment file that was there at Open.
+type leftover struct {
+	seq      uint64
+	size     int64
+	modified time.Time
+	page     []byte // the header page, zero where it cannot be read
+	header   header
+	version  uint32
+	intact   bool // the header is
+}
+
+// recover takes stock of the folder: it finds out who the spool is, seals what
+// a killed process left open and deletes what is empty.
+func (s *Spool) recover() error {
+	left, last, err := readFolder(s.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if err := s.identify(left); err != nil {
+		return err
+	}
+	for _, l := range left {
+		s.adopt(l)
+	}
+	// Settled segments leave no trace, so a number is never reused only if
+	// more than the listing is asked: the reserved bound, and the clock in case
+	// the whole folder was put back from a copy.
+	s.nextSeq = max(last+1, s.identity.reserved, uint64(max(time.Now().UnixMilli(), 0)))
+	return nil
+}
+
+// readFolder lists the segments by sequence.
+func readFolder(dir string) (left []leftover, last uint64, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, f := range files {
+		seq, ok := parseName(f.Name())
+		if !ok {
+			continue
+		}
+		last = max(last, seq)
+		info, err := f.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		l := leftover{seq: seq, size: info.Size(), modified: info.ModTime(), page: make([]byte, headerSize)}
+		if file, err := os.Open(filepath.Join(dir, f.Name())); err == nil {
+			_, _ = file.ReadAt(l.page, 0) // a short or unreadable page is a damaged header
+			_ = file.Close()
+		}
+		l.header, l.version, l.intact = parseHeader(l.page)
+		left = append(left, l)
+	}
+	slices.SortFunc(left, func(a, b leftover) int { return cmp.Compare(a.seq, b.seq) })
+	return left, last, nil
+}
+
+// identify reads the identity file. If it is lost, any segment knows the
+// spool's number; if there is none either, the spool is a new one.
+func (s *Spool) identify(left []leftover) (err error) {
+	s.identity, err = readIdentity(s.opts.Dir)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		s.log.Error("cannot read the spool's identity; it is made anew", "error", err)
+	}
+	if s.identity, err = newIdentity(); err != nil {
+		return err
+	}
+	for _, l := range left {
+		if l.intact {
+			s.identity.id = l.header.id
+			break
+		}
+	}
+	return s.identity.write(s.opts.Dir)
+}
+
+// adopt makes a leftover an entry. Nothing that is wrong with it is an error:
+// one bad file must not keep the program from starting.
+func (s *Spool) adopt(l leftover) {
+	log := s.log.With("segment", l.seq)
+	if l.intact && (l.version != formatVer || l.header.id != s.identity.id || l.header.seq != l.seq) {
+		log.Error("a segment in the spool folder belongs to another spool or version; it is left alone. " +
+			"Move it to the folder it came from, or delete it")
+		return
+	}
+	if !l.intact {
+		log.Error("a spool segment's header is damaged; its records are still used")
+	}
+	e := &entry{seq: l.seq, found: true, first: l.header.created, bytes: l.size}
+	if !l.intact {
+		e.first = l.modified
+	}
+	if m, ok := parseMark(l.page, salt(s.identity.id, l.seq)); ok && m.end >= headerSize && m.end <= maxSegment {
+		e.count, e.end, e.first = int(m.count), m.end, m.first
+		// Blocks that a sealed segment did not use are still there if the
+		// process was killed right after sealing.
+		if l.size > pages(m.end) && os.Truncate(s.path(l.seq), pages(m.end)) == nil {
+			e.bytes = pages(m.end)
+		}
+	} else if empty, err := s.sealLeftover(l, e); err != nil {
+		log.Error("cannot seal a spool segment that was found open; its records are still used", "error", err)
+	} else if empty {
+		if err := os.Remove(s.path(l.seq)); err != nil {
+			log.Warn("cannot delete an empty spool segment", "error", err)
+		}
+		return
+	}
+	s.entries = append(s.entries, e)
+	s.bytes += e.bytes
+}
+
+func pages(n int64) int64 { return (n + headerSize - 1) &^ (headerSize - 1) }
+
+// sealLeftover finds out what an open segment holds and seals it, so that a
+// crash loop does not collect whole segments. It reports whether the file is
+// empty.
+func (s *Spool) sealLeftover(l leftover, e *entry) (empty bool, err error) {
+	file, err := os.OpenFile(s.path(l.seq), os.O_RDWR, 0)
+	if err != nil {
+		// It cannot even be opened now. The reader will try again.
+		e.end = max(l.size, headerSize)
+		return false, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	frames := make([]byte, max(l.size-headerSize, 0))
+	unreadable := readDamaged(file, frames)
+	key := salt(s.identity.id, l.seq)
+	c := scanner{frames: frames, salt: key}
+	for {
+		if _, ok := c.next(); !ok {
+			break
+		}
+	}
+	e.count = int(c.seq)
+	e.end = int64(headerSize + c.pos)
+	if hasMagic(frames, c.pos) {
+		// The magic is written last: this record was complete once.
+		e.count++
+		e.end = l.size
+	}
+	if e.count == 0 {
+		return unreadable == nil, unreadable
+	}
+	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: time.Now()}
+	m.put(l.page, key)
+	if _, err := file.WriteAt(l.page[markOffset:markOffset+64], markOffset); err != nil {
+		return false, err
+	}
+	if err := file.Truncate(pages(e.end)); err != nil {
+		return false, err
+	}
+	e.bytes = pages(e.end)
+	return false, file.Sync()
+}

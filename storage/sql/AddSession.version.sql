@@ -1,0 +1,3 @@
+SELECT max(version)
+FROM sessions
+WHERE hash = unhex({hash:String})

@@ -1,0 +1,3 @@
+SELECT time_zone
+FROM system.time_zones
+WHERE time_zone = {zone:String}

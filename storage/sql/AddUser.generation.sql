@@ -1,0 +1,3 @@
+SELECT count()
+FROM users
+WHERE name = {name:String}

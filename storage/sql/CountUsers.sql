@@ -1,0 +1,3 @@
+SELECT count()
+FROM users FINAL
+WHERE NOT deleted

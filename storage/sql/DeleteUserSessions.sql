@@ -1,0 +1,3 @@
+SELECT hash, user, created, expires, version
+FROM sessions FINAL
+WHERE NOT deleted AND user = {user:UInt64}

@@ -1,0 +1,2 @@
+ALTER TABLE salts
+DROP PARTITION ID {id:String}

@@ -1,0 +1,3 @@
+SELECT id
+FROM epochs
+LIMIT 1

@@ -1,0 +1,3 @@
+SELECT count() > 0
+FROM system.settings
+WHERE name = 'deduplicate_insert'

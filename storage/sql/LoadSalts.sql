@@ -1,0 +1,4 @@
+SELECT zone, day, key, created
+FROM salts
+ORDER BY zone, day, created, key
+LIMIT 1 BY zone, day

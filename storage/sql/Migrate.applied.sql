@@ -1,0 +1,2 @@
+SELECT DISTINCT version
+FROM migrations

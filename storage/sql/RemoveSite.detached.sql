@@ -1,0 +1,3 @@
+ALTER TABLE events
+DROP DETACHED PARTITION ALL
+SETTINGS allow_drop_detached = 1

@@ -1,0 +1,3 @@
+ALTER TABLE events
+DROP DETACHED PART {part:String}
+SETTINGS allow_drop_detached = 1

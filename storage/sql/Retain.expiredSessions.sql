@@ -1,0 +1,3 @@
+SELECT count()
+FROM sessions
+WHERE expires < toDateTime({now:Int64}, 'UTC')

@@ -1,0 +1,2 @@
+ALTER TABLE sessions
+DELETE WHERE expires < toDateTime({now:Int64}, 'UTC')

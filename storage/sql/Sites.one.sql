@@ -1,0 +1,3 @@
+SELECT domain, id, zone, created, version, deleted
+FROM sites FINAL
+WHERE domain = {domain:String}

@@ -1,0 +1,4 @@
+SELECT id, domain, zone
+FROM sites FINAL
+WHERE NOT deleted
+ORDER BY domain
