@@ -34,6 +34,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,6 +201,9 @@ func (o *Options) complete() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if runtime.GOOS != "linux" {
+		return errors.New("it runs on Linux only: use a ClickHouse server of your own with --clickhouse DSN")
 	}
 	var faults []error
 	for _, name := range o.databases() {

@@ -110,6 +110,11 @@ func TestOpenExplains(t *testing.T) {
 	if err := os.WriteFile(notALibrary, []byte("no"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	program := t.TempDir() + "/clickhouse"
+	script := "#!/bin/sh\necho \"Code: 1. DB::Exception: I was called as $1 ${2%%=*} ${3%%=*}\" >&2\nexit 3\n"
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		options engine.Options
 		want    string
@@ -117,6 +122,7 @@ func TestOpenExplains(t *testing.T) {
 		"no library":      {engine.Options{Dir: t.TempDir()}, "make engine"},
 		"missing library": {engine.Options{Library: "/nowhere/libchdb.so", Dir: t.TempDir()}, "not at /nowhere/libchdb.so: run `make engine`"},
 		"broken library":  {engine.Options{Library: notALibrary, Dir: t.TempDir()}, "cannot load the engine's library"},
+		"broken program":  {engine.Options{Library: program, Dir: t.TempDir()}, "I was called as local --config-file --query"},
 		"no folder":       {engine.Options{Library: library}, "no data folder"},
 		"bad database":    {engine.Options{Library: library, Dir: t.TempDir(), Database: "a;b"}, "database name"},
 		"bad retention":   {engine.Options{Library: library, Dir: t.TempDir(), Retention: "1 DAY) OR (1"}, "retention"},
