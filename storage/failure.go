@@ -133,5 +133,6 @@ func classify(err error) *Failure {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &Failure{Class: Network, hint: "ClickHouse closed the connection"}
 	}
-	return &Failure{Class: Other, hint: "the connection to ClickHouse failed"}
+	// Whatever else the driver says without having heard from the server.
+	return &Failure{Class: Network, hint: "the connection to ClickHouse failed"}
 }
