@@ -51,10 +51,10 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("ClickHouse error %d: %s", f.Code, f.hint)
 }
 
-// Is makes context errors recognisable.
+// Is makes the end of the caller's own context recognisable.
 func (f *Failure) Is(target error) bool {
-	return f.Class == Cancelled && target == context.Canceled ||
-		f.Class == Timeout && f.Code == 0 && target == context.DeadlineExceeded
+	return f.Code == 0 &&
+		(f.Class == Cancelled && target == context.Canceled || f.Class == Timeout && target == context.DeadlineExceeded)
 }
 
 // codes explains the errors that an operator can meet, by the numbers of
