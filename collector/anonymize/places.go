@@ -12,6 +12,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/oschwald/geoip2-golang/v2"
 	"github.com/oschwald/maxminddb-golang/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -195,29 +196,18 @@ func (a *atlas) find(addr netip.Addr) event.Place {
 	return s.place
 }
 
-// decodePlace reads a record; what is malformed in it counts as unknown.
+// decodePlace reads a record, once: the hot path looks records up by their
+// offset. What is malformed in it counts as unknown.
 func decodePlace(found maxminddb.Result) (place event.Place) {
-	var record struct {
-		Country struct {
-			Code string `maxminddb:"iso_code"`
-		} `maxminddb:"country"`
-		Subdivisions []struct {
-			Code string `maxminddb:"iso_code"`
-		} `maxminddb:"subdivisions"`
-		City struct {
-			Names struct {
-				English string `maxminddb:"en"`
-			} `maxminddb:"names"`
-		} `maxminddb:"city"`
-	}
+	var record geoip2.City // a Country database fills the part of it that it has
 	if err := found.Decode(&record); err != nil {
 		return event.Place{}
 	}
-	if country := record.Country.Code; len(country) == 2 && alphanumeric(country) {
+	if country := record.Country.ISOCode; len(country) == 2 && alphanumeric(country) {
 		place.Country = shared(country)
 		if len(record.Subdivisions) > 0 {
 			// ISO 3166-2: the country and up to three letters or digits.
-			if part := record.Subdivisions[0].Code; part != "" && len(part) <= 3 && alphanumeric(part) {
+			if part := record.Subdivisions[0].ISOCode; part != "" && len(part) <= 3 && alphanumeric(part) {
 				place.Region = shared(country + "-" + part)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -99,6 +100,13 @@ func (m *model) away(d time.Duration) {
 		m.down = false
 		m.mu.Unlock()
 	})
+}
+
+// seen returns what was asked of the storage so far.
+func (m *model) seen() (calls []string, inserts []insertCall) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.calls), slices.Clone(m.inserts)
 }
 
 func (m *model) note(call string) error {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -273,6 +274,54 @@ func TestARestartChangesNothing(t *testing.T) {
 				compare(t, seed, got, want)
 			}
 		})
+	}
+}
+
+// Where the door opens before everything is restored, what was decided
+// meanwhile stands and the rest comes back.
+func TestRestoreBesideApply(t *testing.T) {
+	old, kept := newTable(t, Options{}), &keeper{}
+	for p := range 400 {
+		e := view(p%60, "/a")
+		e.Visitor = event.VisitorID(1 + p)
+		if _, err := old.Apply(&e, 0, today, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, after := newTable(t, Options{}), &keeper{}
+	again := func(p int) event.Event {
+		e := view(60+p%60, "/b")
+		e.Visitor = event.VisitorID(1 + p)
+		if _, err := table.Apply(&e, 0, today, after); err != nil {
+			t.Error(err)
+		}
+		return e
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range kept.kept {
+			table.Restore(&kept.kept[i], today)
+		}
+	})
+	wg.Go(func() {
+		for p := range 200 {
+			again(p)
+		}
+	})
+	wg.Wait()
+	if n := table.Live(noon.Add(2 * time.Minute)); n != 400 {
+		t.Errorf("%d visits go on, want 400", n)
+	}
+	for p := range 200 {
+		e := again(p)
+		if e.Facts.NewVisit != 0 || e.Facts.NewVisitor != 0 || e.Visit != after.kept[p].Visit {
+			t.Fatalf("visitor %d, who was here while visits were restored: %+v", p, e.Facts)
+		}
+	}
+	for p := 200; p < 400; p++ {
+		if e := again(p); e.Facts.NewVisit != 0 || e.Facts.NewVisitor != 0 || e.Facts.Bounce != -1 || e.Visit != kept.kept[p].Visit {
+			t.Fatalf("visitor %d, whose visit was restored: %+v", p, e.Facts)
+		}
 	}
 }
 

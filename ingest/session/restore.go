@@ -10,8 +10,9 @@ import (
 // from the spool, so that the table knows what it knew then. day is the site's
 // day at e.At. Events come in the order of time; those that come again change
 // nothing. Give it the events of a visit from its beginning on: where that is
-// missing, a bounce in doubt counts as ended. All of it comes before the first
-// Apply.
+// missing, a bounce in doubt counts as ended. It is best done before the first
+// Apply; where the door opened earlier, what Apply decided stands, and the
+// visits that it has not touched are restored all the same.
 func (t *Table) Restore(e *event.Event, day event.Day) {
 	now := e.At.Unix()
 	here := key{e.Site, e.Visitor}
@@ -42,6 +43,8 @@ func (t *Table) Restore(e *event.Event, day event.Day) {
 		return // what came later is known
 	case from.visits[old].id == e.Visit:
 		v = from.visits[old]
+	case from.visits[old].last == now:
+		return // Apply has opened another visit meanwhile
 	}
 	v.key, v.day, v.last = here, day, now
 	v.replay(e)
@@ -62,11 +65,12 @@ func (t *Table) RestoreVisitor(site event.SiteID, visitor event.VisitorID, day e
 }
 
 func (t *Table) index() *index {
-	if x := t.known.Load(); x != nil {
-		return x
+	for {
+		if x := t.known.Load(); x != nil {
+			return x
+		}
+		t.known.CompareAndSwap(nil, &index{keys: make(map[event.VisitID]key)})
 	}
-	t.known.CompareAndSwap(nil, &index{keys: make(map[event.VisitID]key)})
-	return t.known.Load()
 }
 
 // replay brings a visit to where it was after e; v is zero but for its key and

@@ -31,39 +31,44 @@ func (s *Spool) prepareLoop() {
 // why it cannot.
 func (s *Spool) prepare() reason {
 	for {
-		s.mu.Lock()
-		if s.closed || s.next != nil {
-			s.mu.Unlock()
-			return free
+		made, why, err := s.prepareOne()
+		s.report(why, err)
+		if !made {
+			return why
 		}
-		if s.bytes+s.opts.SegmentBytes > s.opts.MaxBytes {
-			s.block(atCap, nil)
-			s.mu.Unlock()
-			return atCap
-		}
-		seq := s.nextSeq
-		s.nextSeq++
-		s.bytes += s.opts.SegmentBytes
-		s.mu.Unlock()
-
-		w, err := s.create(seq)
-
-		s.mu.Lock()
-		if err != nil {
-			s.bytes -= s.opts.SegmentBytes
-			s.block(diskFull, err)
-			s.mu.Unlock()
-			return diskFull
-		}
-		if s.active == nil {
-			s.active = w
-		} else {
-			s.next = w
-		}
-		s.block(free, nil)
-		s.broadcast()
-		s.mu.Unlock()
 	}
+}
+
+// prepareOne makes one segment if one is wanted.
+func (s *Spool) prepareOne() (made bool, why reason, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.next != nil {
+		return false, free, nil
+	}
+	if s.bytes+s.opts.SegmentBytes > s.opts.MaxBytes {
+		s.block(atCap)
+		return false, atCap, nil
+	}
+	seq := s.nextSeq
+	s.nextSeq++
+	s.bytes += s.opts.SegmentBytes
+	s.mu.Unlock()
+	w, err := s.create(seq)
+	s.mu.Lock()
+	if err != nil {
+		s.bytes -= s.opts.SegmentBytes
+		s.block(diskFull)
+		return false, diskFull, err
+	}
+	if s.active == nil {
+		s.active = w
+	} else {
+		s.next = w
+	}
+	s.blocked = free
+	s.broadcast()
+	return true, free, nil
 }
 
 func (s *Spool) create(seq uint64) (*writer, error) {
@@ -73,21 +78,26 @@ func (s *Spool) create(seq uint64) (*writer, error) {
 	return create(s.opts.Dir, s.path(seq), header{id: s.identity.id, seq: seq, created: time.Now(), size: s.opts.SegmentBytes})
 }
 
-// block notes why there is no next segment, and says so once. s.mu is held.
-func (s *Spool) block(why reason, err error) {
-	if s.blocked == why {
-		return
-	}
-	before := s.blocked
+// block notes why there is no next segment. s.mu is held.
+func (s *Spool) block(why reason) {
 	s.blocked = why
 	s.broadcast()
-	switch {
-	case why == atCap:
+}
+
+// report says once why there is no next segment, and once that there is. Only
+// prepare calls it.
+func (s *Spool) report(why reason, err error) {
+	if s.reported == why {
+		return
+	}
+	s.reported = why
+	switch why {
+	case atCap:
 		s.log.Warn("the spool folder is at its cap: once the segment in use is full, events are refused until storage has caught up",
 			"max_bytes", s.opts.MaxBytes)
-	case why == diskFull:
+	case diskFull:
 		s.log.Error("cannot make a spool segment: once the one in use is full, events are refused; free some disk space", "error", err)
-	case before != free:
+	default:
 		s.log.Info("the spool has room again")
 	}
 }
@@ -152,6 +162,9 @@ func (s *Spool) syncFailed(w *writer, err error) {
 
 // finish syncs a sealed segment and gives back the blocks it did not use.
 func (s *Spool) finish(w *writer) {
+	if w.faulted {
+		s.log.Error("a spool segment's memory failed under a write; it takes no more events", "segment", w.seq)
+	}
 	if w.count == 0 {
 		s.discard(w)
 		s.mu.Lock()

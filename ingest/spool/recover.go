@@ -122,7 +122,7 @@ func (s *Spool) adopt(l leftover) {
 	if !l.intact {
 		log.Error("a spool segment's header is damaged; its records are still used")
 	}
-	e := &entry{seq: l.seq, found: true, first: l.header.created}
+	e := &entry{seq: l.seq, found: true, first: l.header.created, bytes: l.size}
 	if !l.intact {
 		e.first = l.modified
 	}
@@ -131,7 +131,7 @@ func (s *Spool) adopt(l leftover) {
 		// Blocks that a sealed segment did not use are still there if the
 		// process was killed right after sealing.
 		if l.size > pages(m.end) && os.Truncate(s.path(l.seq), pages(m.end)) == nil {
-			l.size = pages(m.end)
+			e.bytes = pages(m.end)
 		}
 	} else if empty, err := s.sealLeftover(l, e); err != nil {
 		log.Error("cannot seal a spool segment that was found open; its records are still used", "error", err)
@@ -141,7 +141,6 @@ func (s *Spool) adopt(l leftover) {
 		}
 		return
 	}
-	e.bytes = l.size
 	s.entries = append(s.entries, e)
 	s.bytes += e.bytes
 }
@@ -186,5 +185,6 @@ func (s *Spool) sealLeftover(l leftover, e *entry) (empty bool, err error) {
 	if err := file.Truncate(pages(e.end)); err != nil {
 		return false, err
 	}
+	e.bytes = pages(e.end)
 	return false, file.Sync()
 }

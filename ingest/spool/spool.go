@@ -17,7 +17,6 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -95,7 +94,8 @@ func setDefault[T int64 | time.Duration](v *T, d T) {
 // Spool is an open folder. All its methods may be called concurrently.
 type Spool struct {
 	opts       Options
-	identity   identity // only Open and prepareLoop touch what can change in it
+	identity   identity // what can change in it and reported: only prepare touches them
+	reported   reason
 	lock       *os.File
 	log        *slog.Logger
 	maxPayload int
@@ -134,7 +134,7 @@ type entry struct {
 	first   time.Time // of its first record
 	found   bool      // it was there at Open
 	out     bool      // Next gave it away
-	settled bool
+	leaving bool      // Settle or Quarantine is at it
 }
 
 // Open opens the spool in opts.Dir, making it if need be, and holds the folder
@@ -184,7 +184,8 @@ func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
 	s.sealTimer = stopped(s.sealDue)
 	s.sweepTimer = stopped(s.sweepQuarantine)
 	s.sweepQuarantine()
-	s.prepare() // so that the first Append finds a segment
+	_, why, err := s.prepareOne() // so that the first Append need not wait
+	s.report(why, err)
 	s.loops.Go(s.prepareLoop)
 	s.loops.Go(s.syncLoop)
 	return s, nil
@@ -230,9 +231,16 @@ func (s *Spool) Append(payload []byte) error {
 			return nil
 		}
 		s.counts.syncErrors++
-		s.log.Error("a spool segment's memory failed under a write; continuing in a new one", "segment", w.seq)
 		s.abandon(w)
 	}
+}
+
+// Writable reports whether Append finds room, or will as soon as the disk has
+// prepared some: false while the spool is full or after Close.
+func (s *Spool) Writable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed && (s.active != nil || s.blocked == free)
 }
 
 // began notes an active segment's first record.
@@ -383,150 +391,4 @@ func (s *Spool) Close() error {
 		return fmt.Errorf("cannot close spool: %w", err)
 	}
 	return nil
-}
-
-// Seal ends the active segment now, so that Next hands it out. An empty one
-// goes on.
-func (s *Spool) Seal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.seal()
-	}
-}
-
-// sealDue seals the active segment once its first record is SealAfter old, if
-// a reader waits: while none does, segments grow.
-func (s *Spool) sealDue() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed && s.waiting > 0 {
-		s.sealIfDue()
-	}
-}
-
-// sealIfDue seals the active segment if it is due, or sees to being called
-// again when it is. s.mu is held.
-func (s *Spool) sealIfDue() bool {
-	if s.active == nil || s.active.count == 0 {
-		return false
-	}
-	if left := s.opts.SealAfter - time.Since(s.active.first); left > 0 {
-		s.sealTimer.Reset(left)
-		return false
-	}
-	s.seal()
-	return true
-}
-
-// Next waits for the oldest sealed segment that was not handed out since Open
-// and hands it out. One that is there already is returned even if ctx has
-// ended, so that a caller can ask without waiting. While somebody waits here,
-// the active segment is sealed as soon as its first record is SealAfter old.
-//
-// Next returns ctx's error, ErrClosed, or why the segment cannot be read; then
-// a later call tries that segment again.
-func (s *Spool) Next(ctx context.Context) (*Segment, error) {
-	for {
-		e, err := s.nextEntry(ctx)
-		if err != nil {
-			return nil, err
-		}
-		g, lost, err := s.load(e)
-		s.mu.Lock()
-		if errors.Is(err, os.ErrNotExist) {
-			s.counts.damagedRecords += int64(e.count)
-			s.log.Error("a spool segment vanished from the folder; its events are lost", "segment", e.seq, "events", e.count)
-			s.remove(e)
-			s.mu.Unlock()
-			continue
-		}
-		if err != nil {
-			e.out = false
-			s.mu.Unlock()
-			return nil, fmt.Errorf("cannot read spool segment: %w", err)
-		}
-		s.counts.damagedRecords += lost.records
-		s.counts.damagedBytes += lost.bytes
-		s.mu.Unlock()
-		if lost.bytes > 0 {
-			s.log.Error("a spool segment is damaged; the rest of it is used",
-				"segment", e.seq, "lost_events", lost.records, "lost_bytes", lost.bytes, "intact_events", g.Count)
-		}
-		return g, nil
-	}
-}
-
-func (s *Spool) nextEntry(ctx context.Context) (*entry, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting++
-	defer func() { s.waiting-- }()
-	for {
-		if s.closed {
-			return nil, ErrClosed
-		}
-		for _, e := range s.entries {
-			if !e.out {
-				e.out = true
-				return e, nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if s.sealIfDue() {
-			continue
-		}
-		changed := s.listen()
-		s.mu.Unlock()
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		}
-		s.mu.Lock()
-	}
-}
-
-// Settle deletes a segment for good: what it held is stored elsewhere.
-//
-// The deletion is not synced. If a power failure undoes it, the segment is
-// found at the next Open, and whoever ships found segments must ask first what
-// of them is stored.
-func (s *Spool) Settle(seq uint64) error {
-	return s.release("settle", seq, func(path string) error { return os.Remove(path) })
-}
-
-// release takes a sealed segment out of the spool; away does so on disk.
-func (s *Spool) release(verb string, seq uint64, away func(path string) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
-	}
-	for _, e := range s.entries {
-		if e.seq != seq {
-			continue
-		}
-		if err := away(s.path(seq)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("cannot %s spool segment: %w", verb, err)
-		}
-		s.remove(e)
-		return nil
-	}
-	return fmt.Errorf("cannot %s spool segment %d: it is not in the spool", verb, seq)
-}
-
-// remove forgets a segment whose file is gone. s.mu is held.
-func (s *Spool) remove(e *entry) {
-	for i, other := range s.entries {
-		if other == e {
-			s.entries = append(s.entries[:i:i], s.entries[i+1:]...)
-			break
-		}
-	}
-	e.settled = true
-	s.bytes -= e.bytes
-	notify(s.kick)
-	s.broadcast()
 }

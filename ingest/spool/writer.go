@@ -22,6 +22,8 @@ type writer struct {
 	count uint32
 	first time.Time
 	dirty bool // something was written since the last sync
+
+	faulted bool
 }
 
 func (w *writer) fits(payload int) bool { return w.end+frameSize(payload) <= len(w.mem) }
@@ -31,6 +33,7 @@ func (w *writer) fits(payload int) bool { return w.end+frameSize(payload) <= len
 // and the segment must not be used any more.
 func (w *writer) put(payload []byte, crc uint32) bool {
 	if !faultless(func() { putFrame(w.mem[w.end:], w.salt, w.count, payload, crc) }) {
+		w.faulted = true
 		return false
 	}
 	w.end += frameSize(len(payload))

@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/halfmask/halfmask/collector/anonymize"
+	"github.com/halfmask/halfmask/collector/tracker"
+	"github.com/halfmask/halfmask/event"
+	"github.com/halfmask/halfmask/ingest"
+	"github.com/halfmask/halfmask/ingest/batch"
+	"github.com/halfmask/halfmask/ingest/enrich"
+	"github.com/halfmask/halfmask/ingest/session"
+	"github.com/halfmask/halfmask/ingest/spool"
+	"github.com/halfmask/halfmask/internal/registry"
+	"github.com/halfmask/halfmask/storage"
+	"github.com/halfmask/halfmask/storage/engine"
+)
+
+// What lies in the data folder.
+const (
+	spoolFolder  = "spool"
+	engineFolder = "engine"
+	sitesFile    = "sites.json"
+	saltsFile    = "salts"
+	visitsFile   = "visits"
+)
+
+// refreshInterval is how soon a site added by another collector of the same
+// cluster is known here.
+const refreshInterval = 5 * time.Second
+
+// retention is the age at which storage has dropped a day at the latest: three
+// months are at most 92 days.
+const retention = 92 * 24 * time.Hour
+
+// house is a running Halfmask: everything but the listeners.
+type house struct {
+	stairs
+	settings *settings
+	metrics  *prometheus.Registry
+	out      *streams
+
+	spool    *spool.Spool
+	sites    *registry.Registry
+	salts    *anonymize.Keeper
+	places   *anonymize.Places // nil without a database
+	visits   *session.Table
+	recorder *ingest.Recorder
+	engine   *engine.Engine // nil with a server of one's own
+	store    *storage.Store
+	admin    *admin
+
+	collectorURL string        // where browsers reach the collector
+	up           chan struct{} // closed once storage is ready
+
+	recalled bool       // the visits of the last run are known from its snapshot
+	entrance sync.Mutex // held while visits are restored, and to open the door
+	opened   bool       // the door is open: too late to restore visits
+}
+
+// open starts everything but the listeners, like stairs: each step may lean on
+// the ones before it.
+func open(ctx context.Context, c *settings, log *slog.Logger, metrics *prometheus.Registry, out *streams) (_ *house, err error) {
+	h := &house{stairs: stairs{log: log}, settings: c, metrics: metrics, out: out, up: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+			defer cancel()
+			err = errors.Join(err, h.close(stopping))
+		}
+	}()
+	for _, step := range []func(context.Context) error{h.openSpool, h.openMemory, h.openPlaces, h.openStorage, h.openIngest} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *house) openSpool(context.Context) error {
+	s, err := spool.Open(spool.Options{
+		Dir:          h.settings.path(spoolFolder),
+		MaxBytes:     h.settings.SpoolMax << 20,
+		SealAfter:    h.settings.BatchInterval,
+		SyncInterval: h.settings.SyncInterval,
+		Logger:       h.log,
+		Registerer:   h.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.spool = s
+	h.started("the spool", func(context.Context) error { return s.Close() })
+	return nil
+}
+
+// openMemory takes over what the last run knew of sites and salts.
+func (h *house) openMemory(ctx context.Context) error {
+	sites, err := registry.Open(h.settings.path(sitesFile))
+	if err != nil {
+		h.log.Warn("going on without the snapshot of sites until storage answers", "error", err)
+	}
+	h.sites = sites
+	h.salts, err = anonymize.OpenKeeper(h.settings.path(saltsFile), h.log, h.metrics)
+	if err != nil {
+		return err
+	}
+	h.started("the salts", func(context.Context) error { return h.salts.Close() })
+	h.worker(ctx, "the turning of salts", func(ctx context.Context) { _ = h.salts.Run(ctx) })
+	h.sites.OnChange(func(all []*event.Site) {
+		for _, s := range all {
+			h.salts.Ensure(s.Zone)
+		}
+	})
+	return nil
+}
+
+func (h *house) openPlaces(context.Context) error {
+	file := h.settings.GeoIP
+	if file == "" {
+		if file = h.findPlaces(); file == "" {
+			h.log.Warn("no database of places: countries stay unknown; run 'make geoip' or give one with --geoip")
+			return nil
+		}
+	}
+	places, err := anonymize.OpenPlaces(file, h.log, h.metrics)
+	if err != nil {
+		return err
+	}
+	h.places = places
+	h.started("the database of places", func(context.Context) error { return places.Close() })
+	return nil
+}
+
+// findPlaces looks where 'make geoip' and the container image put it.
+func (h *house) findPlaces() string {
+	const name = "country.mmdb"
+	exe, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	dir := filepath.Dir(exe)
+	for _, file := range []string{
+		filepath.Join(dir, name),
+		filepath.Join(dir, "..", "lib", "halfmask", name),
+		filepath.Join(dir, "..", ".cache", "geoip", name),
+		filepath.Join("/usr/lib/halfmask", name),
+	} {
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			return file
+		}
+	}
+	return ""
+}
+
+// openStorage starts the engine, or finds the server given.
+func (h *house) openStorage(ctx context.Context) error {
+	options, err := h.storageOptions(ctx)
+	if err != nil {
+		return err
+	}
+	options.Logger, options.Registerer = h.log, h.metrics
+	h.store, err = storage.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	h.started("the connection to storage", func(context.Context) error { return h.store.Close() })
+	return nil
+}
+
+func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
+	if h.settings.ClickHouse != "" {
+		return storage.ParseDSN(h.settings.ClickHouse)
+	}
+	library, err := h.settings.library()
+	if err != nil {
+		return storage.Options{}, err
+	}
+	e, err := engine.Open(ctx, engine.Options{
+		Library:     library,
+		Dir:         h.settings.path(engineFolder),
+		MemoryLimit: h.settings.EngineMemory << 20,
+		Logger:      h.log,
+		Registerer:  h.metrics,
+	})
+	if err != nil {
+		return storage.Options{}, err
+	}
+	h.engine = e
+	h.started("the engine", e.Close)
+	return engineStorage(e), nil
+}
+
+// engineStorage tells storage how to use the local engine.
+func engineStorage(e *engine.Engine) storage.Options {
+	return storage.Options{
+		Dial:   e.Dial,
+		Writer: storage.Credentials(e.Writer()),
+		Reader: storage.Credentials(e.Reader()),
+		Epoch:  e.Epoch,
+		Sync:   e.Sync,
+	}
+}
+
+// openIngest puts the rooms between the door and storage in place, and lets
+// storage come up in the background.
+func (h *house) openIngest(ctx context.Context) error {
+	enricher := enrich.New(enrich.Options{})
+	var err error
+	if h.visits, err = session.New(session.Options{Registerer: h.metrics}); err != nil {
+		return err
+	}
+	h.recalled = h.recallVisits()
+	h.started("the visits", func(context.Context) error { return h.saveVisits() })
+	h.recorder = ingest.New(ingest.Options{
+		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
+	})
+	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Retention: retention, Logger: h.log, Registerer: h.metrics})
+	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
+		return tracker.Snippet(h.collectorURL, domain)
+	}}
+	h.worker(ctx, "the work on storage", func(ctx context.Context) { h.runStorage(ctx, shipper) })
+	h.started("the shipping of events", func(ctx context.Context) error {
+		select {
+		case <-h.up:
+			return shipper.Drain(ctx)
+		default:
+			return nil // storage never came; the spool keeps everything
+		}
+	})
+	return nil
+}
+
+// runStorage brings storage up, however long that takes, and then works on it
+// until ctx ends.
+func (h *house) runStorage(ctx context.Context, shipper *batch.Shipper) {
+	if !h.bringUp(ctx) {
+		return
+	}
+	close(h.up)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := shipper.Run(ctx); err != nil && ctx.Err() == nil {
+			h.log.Error("the shipping of events ended", "error", err)
+		}
+	})
+	wg.Go(func() { h.store.RunJanitor(ctx) })
+	wg.Go(func() { h.sites.Run(ctx, h.store, refreshInterval, h.log) })
+	wg.Wait()
+}
+
+// bringUp tries until storage is migrated and what it knows is taken over. It
+// returns false if ctx ended first.
+func (h *house) bringUp(ctx context.Context) bool {
+	pause := 100 * time.Millisecond
+	for said := false; ; pause = min(2*pause, 5*time.Second) {
+		err := h.takeOver(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if errors.Is(err, storage.ErrNewer) || !said {
+			h.log.Warn("storage is not ready; accepted events wait in the spool", "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// takeOver makes storage ready and learns what it knows.
+func (h *house) takeOver(ctx context.Context) error {
+	if err := h.store.Migrate(ctx, func(line string) { h.log.Info("migrating the database", "step", line) }); err != nil {
+		return err
+	}
+	// Before the dashboard opens, so that not even its first answer is from too
+	// long ago. The reader's row filter holds while the clock is in doubt.
+	if err := h.store.Retain(ctx, time.Now()); errors.Is(err, storage.ErrClockSuspect) {
+		h.log.Warn("nothing is dropped for its age while the clock is in doubt", "error", err)
+	} else if err != nil {
+		return err
+	}
+	if err := h.sites.Refresh(ctx, h.store); err != nil {
+		return err
+	}
+	if err := h.salts.Attach(ctx, h.store); err != nil {
+		return err
+	}
+	h.entrance.Lock()
+	defer h.entrance.Unlock()
+	if h.recalled || h.opened {
+		return nil
+	}
+	return h.restoreVisits(ctx)
+}
+
+// worker runs f until the house closes.
+func (h *house) worker(ctx context.Context, name string, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { f(ctx) })
+	h.started(name, func(context.Context) error {
+		cancel()
+		wg.Wait()
+		return nil
+	})
+}
+
+// localURL is how a browser on this machine reaches a listener.
+func localURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return fmt.Sprintf("http://%s", net.JoinHostPort(host, port))
+}

@@ -1,0 +1,3 @@
+import { showTheme, storedTheme } from "./theme";
+
+showTheme(storedTheme());
