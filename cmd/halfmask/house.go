@@ -212,6 +212,8 @@ func engineStorage(e *engine.Engine) storage.Options {
 		Reader: storage.Credentials(e.Reader()),
 		Epoch:  e.Epoch,
 		Sync:   e.Sync,
+
+		ClockDoubt: e.ClockDoubt,
 	}
 }
 
