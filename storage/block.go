@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -40,7 +41,14 @@ type block struct {
 	batch       []uint64
 
 	kept    map[string]any
+	last    [names]kept
 	network [32]byte
+}
+
+// kept is a string that the block owns, plain and boxed.
+type kept struct {
+	text  string
+	boxed any
 }
 
 // The LowCardinality columns of a block.
@@ -107,9 +115,27 @@ func (b *block) keep(s string) any {
 	return own
 }
 
-func (b *block) name(column int, s string) { b.names[column] = append(b.names[column], b.keep(s)) }
+// name adds a value to a LowCardinality column. Most are empty, and the driver
+// takes nil for that without looking anything up; of the others most are the
+// row's before.
+func (b *block) name(column int, s string) {
+	last := &b.last[column]
+	switch {
+	case s == "":
+		b.names[column] = append(b.names[column], nil)
+		return
+	case s != last.text || last.boxed == nil:
+		last.boxed = b.keep(s)
+		last.text = last.boxed.(string)
+	}
+	b.names[column] = append(b.names[column], last.boxed)
+}
 
 func (b *block) text(column int, s string) {
+	if s == "" {
+		b.texts[column] = append(b.texts[column], "")
+		return
+	}
 	b.texts[column] = append(b.texts[column], b.keep(s).(string))
 }
 
@@ -163,11 +189,7 @@ func (b *block) addTexts(e *event.Event) {
 	b.name(nameOSVersion, e.Client.OSVersion)
 
 	network := e.Network.AppendText(b.network[:0])
-	if own, ok := b.kept[string(network)]; ok {
-		b.names[nameNetwork] = append(b.names[nameNetwork], own)
-	} else {
-		b.name(nameNetwork, string(network))
-	}
+	b.name(nameNetwork, unsafe.String(unsafe.SliceData(network), len(network))) // borrowed, like all of e
 }
 
 // properties returns the props as the driver wants them. Of two with one key the
