@@ -129,8 +129,8 @@ func (t *totals) count(visit []event.Event) {
 			ends++
 		}
 	}
+	t.entries[visit[0].Path] += len(visit)
 	if len(pages) > 0 {
-		t.entries[pages[0]]++
 		t.exits[pages[len(pages)-1]]++
 		if ends == 0 {
 			t.bounces++
@@ -141,7 +141,6 @@ func (t *totals) count(visit []event.Event) {
 // summed adds up facts, as storage does.
 func summed(events []event.Event) *totals {
 	t := newTotals()
-	visits := map[event.VisitID]bool{}
 	for _, e := range events {
 		t.visits += int(e.Facts.NewVisit)
 		t.bounces += int(e.Facts.Bounce)
@@ -154,10 +153,7 @@ func summed(events []event.Event) *totals {
 				t.exits[e.Facts.PreviousPath]--
 			}
 		}
-		if e.Origin.EntryPath != "" && !visits[e.Visit] {
-			visits[e.Visit] = true
-			t.entries[e.Origin.EntryPath]++
-		}
+		t.entries[e.Origin.EntryPath]++
 	}
 	maps.DeleteFunc(t.exits, func(_ string, n int) bool { return n == 0 })
 	return t

@@ -82,7 +82,10 @@ func (v *visit) replay(e *event.Event) {
 	switch {
 	case e.Kind == event.Pageview:
 		v.page = unique.Make(e.Path)
-	case !seen:
+	case seen:
+	case e.Facts.NewVisit > 0:
+		v.page = noPage
+	default:
 		v.page = unique.Make(e.Origin.EntryPath) // the best guess
 	}
 	switch {
@@ -90,7 +93,7 @@ func (v *visit) replay(e *event.Event) {
 		v.bounce = max(v.bounce, bouncing)
 	case e.Facts.Bounce < 0, e.Interactive && e.Kind != event.Engagement:
 		v.bounce = engaged
-	case !seen && e.Facts.NewVisit == 0 && e.Origin.EntryPath != "":
+	case !seen && e.Facts.NewVisit == 0:
 		v.bounce = engaged
 	}
 }
