@@ -321,6 +321,49 @@ func TestRestoreBesideApply(t *testing.T) {
 	}
 }
 
+// The events of a long visit lie far behind those that come in: restoring it
+// late must not pass for a clock that was set back.
+func TestRestoringALongVisitLateEndsNoOther(t *testing.T) {
+	old, kept := newTable(t, Options{}), &keeper{}
+	for at := 0; at <= 7200; at += 1200 {
+		e := view(at, "/long")
+		if _, err := old.Apply(&e, 0, today, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, after := newTable(t, Options{}), &keeper{}
+	apply := func(e event.Event) event.Event {
+		t.Helper()
+		if _, err := table.Apply(&e, 0, today, after); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	neighbour := view(7300, "/a") // in the same shard
+	neighbour.Visitor += shards
+	begun := apply(neighbour)
+	returned := view(7310, "/b")
+	returned.Visitor += 2 * shards
+	returned = apply(returned)
+	for i := range kept.kept {
+		e := kept.kept[i]
+		table.Restore(&e, today)
+		e.Visitor, e.Visit = returned.Visitor, e.Visit+1 // somebody else, who came back before this
+		table.Restore(&e, today)
+	}
+	for _, first := range []event.Event{begun, returned} {
+		next := first
+		next.At = next.At.Add(time.Minute)
+		if next = apply(next); next.Visit != first.Visit || next.Facts.NewVisit != 0 || next.Facts.Duration != 60 {
+			t.Errorf("a visit that went on while another was restored: %+v", next.Facts)
+		}
+	}
+	next := apply(view(7320, "/end"))
+	if next.Visit != kept.kept[0].Visit || next.Facts != (event.Facts{Duration: 120, PreviousPath: "/long"}) {
+		t.Errorf("the visit that was restored: %+v", next.Facts)
+	}
+}
+
 // compare fails where two runs differ in more than the visits' random ids.
 func compare(t *testing.T, seed uint64, got, want []event.Event) {
 	t.Helper()
