@@ -39,10 +39,6 @@ const (
 // cluster is known here.
 const refreshInterval = 5 * time.Second
 
-// retention is the age at which storage has dropped a day at the latest: three
-// months are at most 92 days.
-const retention = 92 * 24 * time.Hour
-
 // house is a running Halfmask: everything but the listeners.
 type house struct {
 	stairs
@@ -228,7 +224,7 @@ func (h *house) openIngest(ctx context.Context) error {
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
-	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Retention: retention, Logger: h.log, Registerer: h.metrics})
+	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Logger: h.log, Registerer: h.metrics})
 	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
