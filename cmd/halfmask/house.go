@@ -59,9 +59,9 @@ type house struct {
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
 
-	recalled bool       // the visits of the last run are known from its snapshot
-	entrance sync.Mutex // held while visits are restored, and to open the door
-	opened   bool       // the door is open: too late to restore visits
+	// recalled: the visits of the last run are known, from its snapshot or from
+	// storage. Only the work on storage writes it once that has begun.
+	recalled bool
 }
 
 // open starts everything but the listeners, like stairs: each step may lean on
@@ -208,6 +208,8 @@ func engineStorage(e *engine.Engine) storage.Options {
 		Reader: storage.Credentials(e.Reader()),
 		Epoch:  e.Epoch,
 		Sync:   e.Sync,
+
+		ClockDoubt: e.ClockDoubt,
 	}
 }
 
@@ -287,25 +289,27 @@ func (h *house) takeOver(ctx context.Context) error {
 	if err := h.store.Migrate(ctx, func(line string) { h.log.Info("migrating the database", "step", line) }); err != nil {
 		return err
 	}
-	// Before the dashboard opens, so that not even its first answer is from too
-	// long ago. The reader's row filter holds while the clock is in doubt.
-	if err := h.store.Retain(ctx, time.Now()); errors.Is(err, storage.ErrClockSuspect) {
-		h.log.Warn("nothing is dropped for its age while the clock is in doubt", "error", err)
-	} else if err != nil {
-		return err
-	}
+	// Before the dashboard opens. What fails is said by the janitor, which begins
+	// with the same; it must not keep events out of storage, since what is too old
+	// is not shown in any case.
+	_ = h.store.Retain(ctx, time.Now())
 	if err := h.sites.Refresh(ctx, h.store); err != nil {
 		return err
 	}
 	if err := h.salts.Attach(ctx, h.store); err != nil {
 		return err
 	}
-	h.entrance.Lock()
-	defer h.entrance.Unlock()
-	if h.recalled || h.opened {
+	if h.recalled {
 		return nil
 	}
-	return h.restoreVisits(ctx)
+	err := h.restoreVisits(ctx)
+	var f *storage.Failure
+	if errors.As(err, &f) && (f.Class == storage.Memory || f.Class == storage.Timeout) && ctx.Err() == nil {
+		// Another try would end likewise, and events would wait in the spool for it.
+		h.log.Warn("the visits of the last run are not gone on with", "error", err)
+		return nil
+	}
+	return err
 }
 
 // worker runs f until the house closes.

@@ -19,8 +19,8 @@ import (
 )
 
 // storagePatience is how long a start with known sites waits for storage
-// before it opens the door all the same. Until storage is there, visits of
-// before the start cannot be gone on with, so it is worth a moment.
+// before it opens the door all the same. After a crash, visits of before the
+// start can only be gone on with once storage is there, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
 type serveCommand struct {
@@ -173,9 +173,6 @@ func (h *house) ready(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	h.entrance.Lock() // a restoring of visits that has begun is let finish
-	h.opened = true
-	h.entrance.Unlock()
 	return true
 }
 
