@@ -234,12 +234,26 @@ func (h *house) openIngest(ctx context.Context) error {
 	h.started("the shipping of events", func(ctx context.Context) error {
 		select {
 		case <-h.up:
-			return shipper.Drain(ctx)
-		default:
-			return nil // storage never came; the spool keeps everything
+			h.drain(ctx, shipper)
+		default: // storage never came; the spool keeps everything
 		}
+		return nil
 	})
 	return nil
+}
+
+// drain ships what is in the spool, but leaves a part of the stop's time to
+// what is stopped afterwards. What it does not manage is no failure: it is safe
+// in the spool.
+func (h *house) drain(ctx context.Context, shipper *batch.Shipper) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-h.settings.ShutdownTimeout*3/10))
+		defer cancel()
+	}
+	if err := shipper.Drain(ctx); err != nil {
+		h.log.Warn("stopping with events that are not stored yet", "error", err)
+	}
 }
 
 // runStorage brings storage up, however long that takes, and then works on it

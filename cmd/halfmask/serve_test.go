@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -189,6 +190,59 @@ func sums(t *testing.T, e *engine.Engine) (sums []float64) {
 		sums = append(sums, *m)
 	}
 	return sums
+}
+
+func TestAStopIsNotHeldUpBySilentConnections(t *testing.T) {
+	server := testkit.NewEngine(t, t.TempDir())
+	data := filepath.Join(t.TempDir(), "data")
+	addSite(t, data, dsn(t, server))
+	s := serve(t, data, "--clickhouse", dsn(t, server), "--shutdown-timeout", "4s", "--batch-interval", "1m")
+	s.view(t, "/")
+	for _, address := range []string{s.collector, s.dashboard, s.operations} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if status := s.end(t); status != 0 {
+		t.Errorf("stopping with connections on which nothing was asked: status %d", status)
+	}
+	if got := fmt.Sprint(sums(t, server)); got != "[1 1 100 1]" {
+		t.Errorf("visitors, visits, bounces and pageviews stored at the stop are %s", got)
+	}
+}
+
+func TestAStopWithoutClickHouseLosesNothing(t *testing.T) {
+	dir, data := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	server := testkit.NewEngine(t, dir)
+	addSite(t, data, dsn(t, server))
+	s := serve(t, data, "--clickhouse", dsn(t, server), "--shutdown-timeout", "2s", "--batch-interval", "1m")
+	if err := server.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.view(t, "/")
+	if status := s.end(t); status != 0 {
+		t.Errorf("stopping while ClickHouse is away: status %d", status)
+	}
+	server = testkit.NewEngine(t, dir)
+	s = serve(t, data, "--clickhouse", dsn(t, server))
+	eventually(t, "the event is stored", func() bool { return s.metric(t, "halfmask_batch_stored_events_total") == "1" })
+}
+
+func TestAStopBeforeTheStartIsDoneIsNoFailure(t *testing.T) {
+	library, err := testkit.Library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	status := run(ctx, []string{"serve", "--data", filepath.Join(t.TempDir(), "data"), "--engine", library, "--listen", "127.0.0.1:0",
+		"--dashboard-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"}, strings.NewReader(""), &out, &errs)
+	if status != 0 {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
 }
 
 // crash makes a stop look like a crash: what a graceful one leaves is gone.
