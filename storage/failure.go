@@ -130,7 +130,7 @@ func classify(err error) *Failure {
 	case errors.As(err, &dial):
 		// It names the server's address and the system's reason, nothing else.
 		return &Failure{Class: Network, hint: dial.Error()}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		return &Failure{Class: Network, hint: "ClickHouse closed the connection"}
 	}
 	// Whatever else the driver says without having heard from the server.

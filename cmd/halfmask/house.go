@@ -39,10 +39,6 @@ const (
 // cluster is known here.
 const refreshInterval = 5 * time.Second
 
-// retention is the age at which storage has dropped a day at the latest: three
-// months are at most 92 days.
-const retention = 92 * 24 * time.Hour
-
 // house is a running Halfmask: everything but the listeners.
 type house struct {
 	stairs
@@ -63,9 +59,9 @@ type house struct {
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
 
-	recalled bool       // the visits of the last run are known from its snapshot
-	entrance sync.Mutex // held while visits are restored, and to open the door
-	opened   bool       // the door is open: too late to restore visits
+	// recalled: the visits of the last run are known, from its snapshot or from
+	// storage. Only the work on storage writes it once that has begun.
+	recalled bool
 }
 
 // open starts everything but the listeners, like stairs: each step may lean on
@@ -230,7 +226,7 @@ func (h *house) openIngest(ctx context.Context) error {
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
-	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Retention: retention, Logger: h.log, Registerer: h.metrics})
+	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Logger: h.log, Registerer: h.metrics})
 	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
@@ -238,12 +234,26 @@ func (h *house) openIngest(ctx context.Context) error {
 	h.started("the shipping of events", func(ctx context.Context) error {
 		select {
 		case <-h.up:
-			return shipper.Drain(ctx)
-		default:
-			return nil // storage never came; the spool keeps everything
+			h.drain(ctx, shipper)
+		default: // storage never came; the spool keeps everything
 		}
+		return nil
 	})
 	return nil
+}
+
+// drain ships what is in the spool, but leaves a part of the stop's time to
+// what is stopped afterwards. What it does not manage is no failure: it is safe
+// in the spool.
+func (h *house) drain(ctx context.Context, shipper *batch.Shipper) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-h.settings.ShutdownTimeout*3/10))
+		defer cancel()
+	}
+	if err := shipper.Drain(ctx); err != nil {
+		h.log.Warn("stopping with events that are not stored yet", "error", err)
+	}
 }
 
 // runStorage brings storage up, however long that takes, and then works on it
@@ -293,25 +303,27 @@ func (h *house) takeOver(ctx context.Context) error {
 	if err := h.store.Migrate(ctx, func(line string) { h.log.Info("migrating the database", "step", line) }); err != nil {
 		return err
 	}
-	// Before the dashboard opens, so that not even its first answer is from too
-	// long ago. The reader's row filter holds while the clock is in doubt.
-	if err := h.store.Retain(ctx, time.Now()); errors.Is(err, storage.ErrClockSuspect) {
-		h.log.Warn("nothing is dropped for its age while the clock is in doubt", "error", err)
-	} else if err != nil {
-		return err
-	}
+	// Before the dashboard opens. What fails is said by the janitor, which begins
+	// with the same; it must not keep events out of storage, since what is too old
+	// is not shown in any case.
+	_ = h.store.Retain(ctx, time.Now())
 	if err := h.sites.Refresh(ctx, h.store); err != nil {
 		return err
 	}
 	if err := h.salts.Attach(ctx, h.store); err != nil {
 		return err
 	}
-	h.entrance.Lock()
-	defer h.entrance.Unlock()
-	if h.recalled || h.opened {
+	if h.recalled {
 		return nil
 	}
-	return h.restoreVisits(ctx)
+	err := h.restoreVisits(ctx)
+	var f *storage.Failure
+	if errors.As(err, &f) && (f.Class == storage.Memory || f.Class == storage.Timeout) && ctx.Err() == nil {
+		// Another try would end likewise, and events would wait in the spool for it.
+		h.log.Warn("the visits of the last run are not gone on with", "error", err)
+		return nil
+	}
+	return err
 }
 
 // worker runs f until the house closes.

@@ -19,9 +19,16 @@ import (
 )
 
 // storagePatience is how long a start with known sites waits for storage
-// before it opens the door all the same. Until storage is there, visits of
-// before the start cannot be gone on with, so it is worth a moment.
+// before it opens the door all the same. After a crash, visits of before the
+// start can only be gone on with once storage is there, so it is worth a moment.
 const storagePatience = 2 * time.Second
+
+// How long requests in flight may take at a stop before they are cut off: the
+// listeners are stopped one after the other, and then the spool is to be drained.
+const (
+	doorGrace = 2 * time.Second
+	webGrace  = time.Second
+)
 
 type serveCommand struct {
 	settings `embed:""`
@@ -46,11 +53,14 @@ func (c *serveCommand) Run(ctx context.Context, s *streams) error {
 	}
 	defer listeners.close()
 	h, err := open(ctx, &c.settings, log, newMetrics(), s)
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		log.Info("stopped before it had started")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	failed := h.serve(ctx, listeners)
-	// A second signal ends the process at once: the handler is gone by then.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
 	defer cancel()
 	log.Info("stopping", "deadline", c.ShutdownTimeout)
@@ -130,9 +140,19 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	}
 	// The door opens last and closes first.
 	go func() { failures <- door.Serve(l.collector) }()
-	h.started("the door", door.Shutdown)
+	h.started("the door", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, doorGrace)
+		defer cancel()
+		if err := door.Shutdown(ctx); err != nil {
+			// Their senders have no answer, so nothing that was accepted is lost.
+			h.log.Warn("beacons were cut off that took too long", "error", err)
+		}
+		return nil
+	})
 	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
-	h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
+	h.worker(ctx, "the invitation", func(ctx context.Context) {
+		h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
+	})
 	select {
 	case <-ctx.Done():
 		return nil
@@ -173,9 +193,6 @@ func (h *house) ready(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	h.entrance.Lock() // a restoring of visits that has begun is let finish
-	h.opened = true
-	h.entrance.Unlock()
 	return true
 }
 
@@ -202,13 +219,30 @@ func (h *house) serveHTTP(name string, l net.Listener, s *http.Server, failures 
 			failures <- fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	h.started("the "+name+" listener", s.Shutdown)
+	h.started("the "+name+" listener", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, webGrace)
+		defer cancel()
+		if s.Shutdown(ctx) == nil {
+			return nil
+		}
+		// Browsers keep connections at hand on which nothing was asked yet.
+		return s.Close()
+	})
 	fmt.Fprintf(h.out.out, "%-11s at %s\n", name, localURL(l.Addr()))
 }
 
-// announceSetup prints the one-time link while there is no user.
+// announceSetup prints the one-time link while there is no user. Whether there
+// is one only storage knows.
 func (h *house) announceSetup(ctx context.Context, dash *dashboard.Dashboard, base string) {
+	select {
+	case <-h.up:
+	case <-ctx.Done():
+		return
+	}
 	link, needed, err := dash.SetupLink(ctx, base)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		h.log.Warn("cannot tell whether there is a user yet", "error", err)
 		return
@@ -223,6 +257,11 @@ const demoDomain = "demo.localhost"
 
 func (h *house) addDemo(ctx context.Context) error {
 	if _, ok := h.sites.Site(demoDomain); ok {
+		return nil
+	}
+	select {
+	case <-h.up:
+	case <-ctx.Done():
 		return nil
 	}
 	_, err := h.admin.siteAdd(ctx, siteAddArgs{Domain: demoDomain, Zone: "UTC"})

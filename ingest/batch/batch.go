@@ -102,9 +102,6 @@ type Options struct {
 	// Decode reads a record's payload, from several goroutines; default
 	// record.Decode.
 	Decode func(payload []byte, e *event.Event) error
-	// Retention is the age at which storage drops a day. Days older than that
-	// are not inserted again. 0: it never does.
-	Retention time.Duration
 	// InsertTimeout is how long an insert is waited for; default 60 s.
 	InsertTimeout time.Duration
 

@@ -129,8 +129,8 @@ func (t *totals) count(visit []event.Event) {
 			ends++
 		}
 	}
+	t.entries[visit[0].Path] += len(visit)
 	if len(pages) > 0 {
-		t.entries[pages[0]]++
 		t.exits[pages[len(pages)-1]]++
 		if ends == 0 {
 			t.bounces++
@@ -141,7 +141,6 @@ func (t *totals) count(visit []event.Event) {
 // summed adds up facts, as storage does.
 func summed(events []event.Event) *totals {
 	t := newTotals()
-	visits := map[event.VisitID]bool{}
 	for _, e := range events {
 		t.visits += int(e.Facts.NewVisit)
 		t.bounces += int(e.Facts.Bounce)
@@ -154,10 +153,7 @@ func summed(events []event.Event) *totals {
 				t.exits[e.Facts.PreviousPath]--
 			}
 		}
-		if e.Origin.EntryPath != "" && !visits[e.Visit] {
-			visits[e.Visit] = true
-			t.entries[e.Origin.EntryPath]++
-		}
+		t.entries[e.Origin.EntryPath]++
 	}
 	maps.DeleteFunc(t.exits, func(_ string, n int) bool { return n == 0 })
 	return t
@@ -322,6 +318,49 @@ func TestRestoreBesideApply(t *testing.T) {
 		if e := again(p); e.Facts.NewVisit != 0 || e.Facts.NewVisitor != 0 || e.Facts.Bounce != -1 || e.Visit != kept.kept[p].Visit {
 			t.Fatalf("visitor %d, whose visit was restored: %+v", p, e.Facts)
 		}
+	}
+}
+
+// The events of a long visit lie far behind those that come in: restoring it
+// late must not pass for a clock that was set back.
+func TestRestoringALongVisitLateEndsNoOther(t *testing.T) {
+	old, kept := newTable(t, Options{}), &keeper{}
+	for at := 0; at <= 7200; at += 1200 {
+		e := view(at, "/long")
+		if _, err := old.Apply(&e, 0, today, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, after := newTable(t, Options{}), &keeper{}
+	apply := func(e event.Event) event.Event {
+		t.Helper()
+		if _, err := table.Apply(&e, 0, today, after); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	neighbour := view(7300, "/a") // in the same shard
+	neighbour.Visitor += shards
+	begun := apply(neighbour)
+	returned := view(7310, "/b")
+	returned.Visitor += 2 * shards
+	returned = apply(returned)
+	for i := range kept.kept {
+		e := kept.kept[i]
+		table.Restore(&e, today)
+		e.Visitor, e.Visit = returned.Visitor, e.Visit+1 // somebody else, who came back before this
+		table.Restore(&e, today)
+	}
+	for _, first := range []event.Event{begun, returned} {
+		next := first
+		next.At = next.At.Add(time.Minute)
+		if next = apply(next); next.Visit != first.Visit || next.Facts.NewVisit != 0 || next.Facts.Duration != 60 {
+			t.Errorf("a visit that went on while another was restored: %+v", next.Facts)
+		}
+	}
+	next := apply(view(7320, "/end"))
+	if next.Visit != kept.kept[0].Visit || next.Facts != (event.Facts{Duration: 120, PreviousPath: "/long"}) {
+		t.Errorf("the visit that was restored: %+v", next.Facts)
 	}
 }
 
