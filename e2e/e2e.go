@@ -78,6 +78,17 @@ func Start(t testing.TB, o Options) *Server {
 // or Kill.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
+	s.Launch(t)
+	for name, address := range map[string]*string{"collector": &s.Collector, "dashboard": &s.Dashboard, "operations": &s.Operations, "demo": &s.Demo} {
+		if *address != "" {
+			*address = s.said(t, regexp.MustCompile(`(?m)^`+name+`\s+at (http://\S+)$`))[1]
+		}
+	}
+}
+
+// Launch is Restart that does not wait until anything is served.
+func (s *Server) Launch(t testing.TB) {
+	t.Helper()
 	if s.Running() {
 		t.Fatal("the server to be restarted runs already")
 	}
@@ -104,11 +115,6 @@ func (s *Server) Restart(t testing.TB) {
 			t.Logf("halfmask said:\n%s", output.tail(200))
 		}
 	})
-	for name, address := range map[string]*string{"collector": &s.Collector, "dashboard": &s.Dashboard, "operations": &s.Operations, "demo": &s.Demo} {
-		if *address != "" {
-			*address = s.said(t, regexp.MustCompile(`(?m)^`+name+`\s+at (http://\S+)$`))[1]
-		}
-	}
 }
 
 // SetupLink returns the one-time link that the server printed.
@@ -119,6 +125,12 @@ func (s *Server) SetupLink(t testing.TB) string {
 
 // Output returns what this run has printed and logged so far.
 func (s *Server) Output() string { return s.output.String() }
+
+// Says waits until the server has printed or logged a text.
+func (s *Server) Says(t testing.TB, text string) {
+	t.Helper()
+	s.said(t, regexp.MustCompile(regexp.QuoteMeta(text)))
+}
 
 // said waits until the server's output matches.
 func (s *Server) said(t testing.TB, what *regexp.Regexp) []string {
@@ -162,7 +174,7 @@ func (s *Server) Running() bool {
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	engine, _ := s.engine()
-	s.signal(t, syscall.SIGTERM)
+	s.Signal(t, syscall.SIGTERM)
 	select {
 	case <-s.exited:
 		if s.exit != nil {
@@ -182,7 +194,7 @@ func (s *Server) Stop(t testing.TB) {
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	engine, _ := s.engine()
-	s.signal(t, syscall.SIGKILL)
+	s.Signal(t, syscall.SIGKILL)
 	<-s.exited
 	for deadline := time.Now().Add(patience); engine != 0 && alive(engine); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -194,19 +206,38 @@ func (s *Server) Kill(t testing.TB) {
 // KillEngine kills the engine under the running server without warning.
 func (s *Server) KillEngine(t testing.TB) {
 	t.Helper()
+	s.SignalEngine(t, syscall.SIGKILL)
+}
+
+// SignalEngine sends a signal to the engine, once there is one.
+func (s *Server) SignalEngine(t testing.TB, sig syscall.Signal) {
+	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if engine, err := s.engine(); err == nil {
-			if err := syscall.Kill(engine, syscall.SIGKILL); err == nil {
+			if err := syscall.Kill(engine, sig); err == nil {
 				return
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("there is no engine to kill")
+			t.Fatal("there is no engine to signal")
 		}
 	}
 }
 
-func (s *Server) signal(t testing.TB, sig os.Signal) {
+// Wait waits until the server is gone, and returns how it ended.
+func (s *Server) Wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case <-s.exited:
+		return s.exit
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+		return nil
+	}
+}
+
+// Signal sends a signal to the server.
+func (s *Server) Signal(t testing.TB, sig os.Signal) {
 	t.Helper()
 	if err := s.process.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatalf("cannot signal halfmask: %v", err)

@@ -31,7 +31,7 @@ func (c *client) with(ctx context.Context, s *streams, f func(caller) error) err
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	for wait := time.Now().Add(10 * time.Second); ; {
+	for wait := time.Now().Add(commandPatience); ; {
 		if remote, ok := c.remote(); ok {
 			return f(remote)
 		}
@@ -104,7 +104,10 @@ func (c *siteRemoveCommand) Run(ctx context.Context, s *streams) error {
 	return c.with(ctx, s, func(remote caller) error {
 		if !c.Yes {
 			fmt.Fprintf(s.err, "This deletes everything stored about %s, for good. Type the domain to go on: ", c.Domain)
-			line, _ := bufio.NewReader(s.in).ReadString('\n')
+			line, err := asked(ctx, func() (string, error) { return readLine(s.in) })
+			if err != nil {
+				return err
+			}
 			if strings.TrimSpace(line) != c.Domain {
 				return errors.New("not confirmed; nothing was deleted")
 			}
@@ -125,7 +128,7 @@ type userAddCommand struct {
 
 // Run adds the user.
 func (c *userAddCommand) Run(ctx context.Context, s *streams) error {
-	password, err := readPassword(s)
+	password, err := readPassword(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -138,31 +141,66 @@ func (c *userAddCommand) Run(ctx context.Context, s *streams) error {
 	})
 }
 
-// readPassword asks twice on a terminal and reads one line otherwise.
-func readPassword(s *streams) (string, error) {
-	if f, ok := s.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(s.err, "Password: ")
-		first, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(s.err)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the password: %w", err)
-		}
-		fmt.Fprint(s.err, "The same again: ")
-		second, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(s.err)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the password: %w", err)
-		}
-		if string(first) != string(second) {
-			return "", errors.New("the two passwords differ; nothing was changed")
-		}
-		return string(first), nil
+// asked waits for somebody to type, until ctx ends.
+func asked(ctx context.Context, read func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
 	}
-	line, err := bufio.NewReader(io.LimitReader(s.in, 4096)).ReadString('\n')
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func readLine(from io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(from, 4096)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("cannot read the password: %w", err)
+		return "", fmt.Errorf("cannot read the answer: %w", err)
 	}
 	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// readPassword asks twice on a terminal and reads one line otherwise.
+func readPassword(ctx context.Context, s *streams) (string, error) {
+	f, ok := s.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return asked(ctx, func() (string, error) { return readLine(s.in) })
+	}
+	// Whoever is interrupted while typing gets a terminal back that echoes.
+	if before, err := term.GetState(int(f.Fd())); err == nil {
+		defer func() { _ = term.Restore(int(f.Fd()), before) }()
+	}
+	typed := func(prompt string) (string, error) {
+		fmt.Fprint(s.err, prompt)
+		defer fmt.Fprintln(s.err)
+		return asked(ctx, func() (string, error) {
+			password, err := term.ReadPassword(int(f.Fd()))
+			if err != nil {
+				return "", fmt.Errorf("cannot read the password: %w", err)
+			}
+			return string(password), nil
+		})
+	}
+	first, err := typed("Password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := typed("The same again: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", errors.New("the two passwords differ; nothing was changed")
+	}
+	return first, nil
 }
 
 type tokenAddCommand struct {

@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/halfmask/halfmask/internal/testkit"
 )
@@ -39,6 +43,44 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	}
 	if status, _, _ := try(t, ""); status != 0 {
 		t.Errorf("without arguments: status %d; want the help", status)
+	}
+}
+
+func TestHelpTellsDefaults(t *testing.T) {
+	_, out, _ := try(t, "", "serve", "--help")
+	words := strings.Join(strings.Fields(out), " ")
+	for _, want := range []string{"Default: halfmask-data ($HALFMASK_DATA)", "Default: :8080 (", "Default: :8081 (", "Default: 127.0.0.1:8082 ("} {
+		if !strings.Contains(words, want) {
+			t.Errorf("serve --help does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// TestFlagsHaveTwins holds what the documentation says of every flag.
+func TestFlagsHaveTwins(t *testing.T) {
+	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "health"} {
+		_, help, _ := try(t, "", append(strings.Fields(command), "--help")...)
+		flags := regexp.MustCompile(`(?m)^ +(?:-h, )?--([a-z-]+)`).FindAllStringSubmatch(help, -1)
+		if len(flags) < 2 {
+			t.Fatalf("%s --help lists no flags", command)
+		}
+		for _, flag := range flags {
+			twin := "($HALFMASK_" + strings.ToUpper(strings.ReplaceAll(flag[1], "-", "_")) + ")"
+			if flag[1] != "help" && !strings.Contains(help, twin) {
+				t.Errorf("%s: --%s has no twin %s in the environment", command, flag[1], twin)
+			}
+		}
+	}
+}
+
+func TestInterruptEndsAQuestion(t *testing.T) {
+	nobody, typist := io.Pipe()
+	defer typist.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, interrupt)
+	var errs bytes.Buffer
+	if status := run(ctx, []string{"user", "add", "ada", "--data", t.TempDir()}, nobody, io.Discard, &errs); status != 1 || errs.String() != "halfmask: interrupted\n" {
+		t.Errorf("status %d, %q", status, errs.String())
 	}
 }
 
@@ -104,6 +146,30 @@ func TestServeSaysWhatToDoWithoutTheEngine(t *testing.T) {
 	}
 	if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the data folder is open to others: %v %v", info, err)
+	}
+	if _, err := os.Stat(filepath.Join(data, spoolFolder)); err == nil {
+		t.Error("the rest was started before it was known that there is no engine")
+	}
+}
+
+// TestDataFolderOfSomebodyElse: what root writes into the folder of a service's
+// user keeps that service from ever starting again.
+func TestDataFolderOfSomebodyElse(t *testing.T) {
+	data := "/"
+	if os.Geteuid() == 0 {
+		data = t.TempDir()
+		if err := os.Chown(data, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"site", "list"}, {"serve", "--listen", "127.0.0.1:0", "--dashboard-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"}} {
+		status, _, stderr := try(t, "", append(args, "--data", data)...)
+		if status != 1 || !strings.Contains(stderr, "belongs to the user ") {
+			t.Errorf("%v: status %d, %q", args, status, stderr)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(data, "lock")); err != nil || len(left) > 0 {
+		t.Errorf("it wrote into the folder: %v %v", left, err)
 	}
 }
 
@@ -187,7 +253,7 @@ func TestStoppingGoesDownTheStairs(t *testing.T) {
 	var order []string
 	s := stairs{log: discard()}
 	for _, name := range []string{"one", "two", "three"} {
-		s.started(name, func(context.Context) error {
+		s.started(name, allBy, func(context.Context) error {
 			order = append(order, name)
 			if name == "two" {
 				return context.DeadlineExceeded
@@ -205,4 +271,25 @@ func TestStoppingGoesDownTheStairs(t *testing.T) {
 	if s.close(t.Context()) != nil || len(order) != 3 {
 		t.Error("a second close stopped something again")
 	}
+}
+
+func TestASlowStepLeavesTimeToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stairs{log: discard()}
+		var left time.Duration
+		stuck := make(chan struct{})
+		defer close(stuck)
+		s.started("the last", allBy, func(ctx context.Context) error {
+			deadline, _ := ctx.Deadline()
+			left = time.Until(deadline)
+			return ctx.Err()
+		})
+		s.started("one that knows no context", shippedBy, waiting(func() error { <-stuck; return nil }))
+		s.started("one that never ends", partedBy, func(ctx context.Context) error { <-ctx.Done(); return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.close(ctx); err != nil || left != 4*time.Second {
+			t.Errorf("the last step had %v left and the stop ended with %v, want 4 s and nil", left, err)
+		}
+	})
 }

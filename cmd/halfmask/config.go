@@ -9,8 +9,11 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/halfmask/halfmask/storage"
@@ -22,25 +25,34 @@ type place struct {
 	Data       string `help:"Folder that holds everything Halfmask keeps." default:"halfmask-data" type:"path" placeholder:"DIR"`
 	ClickHouse string `name:"clickhouse" env:"HALFMASK_CLICKHOUSE" help:"Use this ClickHouse server or cluster instead of the local engine." placeholder:"clickhouse://USER:PASS@HOST:9000/DB"`
 	Engine     string `help:"The local engine: a libchdb.so or a clickhouse binary. By default the one that 'make engine' fetched." type:"path" placeholder:"PATH"`
-	LogFormat  string `help:"Log as text or json." enum:"text,json" default:"text"`
-	LogLevel   string `help:"Log debug, info, warn or error and above." enum:"debug,info,warn,error" default:"info"`
-}
-
-// logger logs to w as the flags say.
-func (p *place) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(p.LogLevel)) // the flag's enum allows nothing else
-	options := &slog.HandlerOptions{Level: level}
-	if p.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // prepare makes the data folder, for its owner only.
 func (p *place) prepare() error {
 	if err := os.MkdirAll(p.Data, 0o700); err != nil {
-		return fmt.Errorf("cannot make the data folder: %w", err)
+		return fmt.Errorf("cannot make the data folder: %w; give one that this user may write to with --data", err)
+	}
+	return nil
+}
+
+// own makes sure that the data folder is this user's and nobody else's. What
+// another user, be it root, writes there is closed to the folder's owner, whose
+// server would not start any more.
+func (p *place) own() error {
+	info, err := os.Stat(p.Data)
+	if err != nil {
+		return fmt.Errorf("cannot look at the data folder: %w", err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		name := strconv.Itoa(int(owner))
+		if u, err := user.LookupId(name); err == nil {
+			name = u.Username
+		}
+		return fmt.Errorf("the data folder %s belongs to the user %s: run this as that user (sudo -u %s halfmask ...), "+
+			"or give a folder of your own with --data", p.Data, name, name)
+	}
+	if info.Mode().Perm() == 0o700 {
+		return nil
 	}
 	if err := os.Chmod(p.Data, 0o700); err != nil {
 		return fmt.Errorf("cannot close the data folder to others: %w", err)
@@ -95,7 +107,21 @@ type settings struct {
 	MaxConnections  int           `help:"Connections that the collector holds at once." default:"16384" group:"Limits"`
 	ShutdownTimeout time.Duration `help:"How long a stop may take; what is not stored by then stays in the spool." default:"10s" group:"Limits"`
 
+	LogFormat string `help:"Log as text or json." enum:"text,json" default:"text" group:"Log"`
+	LogLevel  string `help:"Log debug, info, warn or error and above." enum:"debug,info,warn,error" default:"info" group:"Log"`
+
 	proxies []netip.Prefix
+}
+
+// logger logs to w as the flags say.
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // the flag's enum allows nothing else
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // Validate is called by the parser.

@@ -45,6 +45,9 @@ var errBusy = errors.New("another halfmask holds the data folder")
 
 // lock takes the data folder for this process, until release is called.
 func (p *place) lock() (release func(), err error) {
+	if err := p.own(); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(p.path(lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the data folder's lock: %w", err)

@@ -96,7 +96,7 @@ func (h *house) openSpool(context.Context) error {
 		return err
 	}
 	h.spool = s
-	h.started("the spool", func(context.Context) error { return s.Close() })
+	h.started("the spool", allBy, func(context.Context) error { return s.Close() })
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (h *house) openMemory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.started("the salts", func(context.Context) error { return h.salts.Close() })
+	h.started("the salts", allBy, func(context.Context) error { return h.salts.Close() })
 	h.worker(ctx, "the turning of salts", func(ctx context.Context) { _ = h.salts.Run(ctx) })
 	h.sites.OnChange(func(all []*event.Site) {
 		for _, s := range all {
@@ -134,7 +134,7 @@ func (h *house) openPlaces(context.Context) error {
 		return err
 	}
 	h.places = places
-	h.started("the database of places", func(context.Context) error { return places.Close() })
+	h.started("the database of places", allBy, func(context.Context) error { return places.Close() })
 	return nil
 }
 
@@ -173,7 +173,9 @@ func (h *house) openStorage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.started("the connection to storage", func(context.Context) error { return h.store.Close() })
+	// It waits for statements that nobody waits for any more. Those of an engine
+	// that hangs end when the engine does, one step further down.
+	h.started("the connection to storage", shippedBy, waiting(h.store.Close))
 	return nil
 }
 
@@ -196,7 +198,7 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 		return storage.Options{}, err
 	}
 	h.engine = e
-	h.started("the engine", e.Close)
+	h.started("the engine", engineBy, e.Close)
 	return engineStorage(e), nil
 }
 
@@ -222,7 +224,7 @@ func (h *house) openIngest(ctx context.Context) error {
 		return err
 	}
 	h.recalled = h.recallVisits()
-	h.started("the visits", func(context.Context) error { return h.saveVisits() })
+	h.started("the visits", allBy, func(context.Context) error { return h.saveVisits() })
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
@@ -231,29 +233,18 @@ func (h *house) openIngest(ctx context.Context) error {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
 	h.worker(ctx, "the work on storage", func(ctx context.Context) { h.runStorage(ctx, shipper) })
-	h.started("the shipping of events", func(ctx context.Context) error {
+	h.started("the shipping of events", shippedBy, func(ctx context.Context) error {
 		select {
 		case <-h.up:
-			h.drain(ctx, shipper)
+			// No failure of the stop: nothing is lost.
+			if err := shipper.Drain(ctx); err != nil {
+				h.log.Warn("stopping with events in the spool, which the next start stores", "error", err)
+			}
 		default: // storage never came; the spool keeps everything
 		}
 		return nil
 	})
 	return nil
-}
-
-// drain ships what is in the spool, but leaves a part of the stop's time to
-// what is stopped afterwards. What it does not manage is no failure: it is safe
-// in the spool.
-func (h *house) drain(ctx context.Context, shipper *batch.Shipper) {
-	if end, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, end.Add(-h.settings.ShutdownTimeout*3/10))
-		defer cancel()
-	}
-	if err := shipper.Drain(ctx); err != nil {
-		h.log.Warn("stopping with events that are not stored yet", "error", err)
-	}
 }
 
 // runStorage brings storage up, however long that takes, and then works on it
@@ -331,7 +322,7 @@ func (h *house) worker(ctx context.Context, name string, f func(context.Context)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { f(ctx) })
-	h.started(name, func(context.Context) error {
+	h.started(name, allBy, func(context.Context) error {
 		cancel()
 		wg.Wait()
 		return nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -44,7 +45,6 @@ func main() {
 		os.Exit(engine.Main(os.Args[2:])) // the supervised child: not for people
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.UsageOnError(),
 		kong.DefaultEnvars("HALFMASK"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(helpText),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -85,10 +86,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 2
 	}
 	if err := k.Run(); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
 		fmt.Fprintln(stderr, "halfmask:", err)
 		return 1
 	}
 	return 0
+}
+
+// helpText adds to a flag's help what it defaults to, where a placeholder
+// stands in the default's place, and its twin in the environment.
+func helpText(v *kong.Value) string {
+	if v.HasDefault && v.Flag != nil && v.Flag.PlaceHolder != "" {
+		shown := *v
+		shown.Help = strings.TrimSuffix(v.Help, ".") + ". Default: " + v.Default
+		v = &shown
+	}
+	return kong.DefaultHelpValueFormatter(v)
 }
 
 // streams are the standard streams, passed so that tests can have their own.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/halfmask/halfmask/collector"
@@ -23,12 +25,9 @@ import (
 // start can only be gone on with once storage is there, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
-// How long requests in flight may take at a stop before they are cut off: the
-// listeners are stopped one after the other, and then the spool is to be drained.
-const (
-	doorGrace = 2 * time.Second
-	webGrace  = time.Second
-)
+// commandPatience is how long a command waits for a server that is starting or
+// stopping.
+const commandPatience = 10 * time.Second
 
 type serveCommand struct {
 	settings `embed:""`
@@ -36,15 +35,27 @@ type serveCommand struct {
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, s *streams) error {
+	// Whoever read our output may go away: that must not end us in the middle.
+	signal.Ignore(syscall.SIGPIPE)
 	if err := c.prepare(); err != nil {
 		return err
 	}
 	release, err := c.lock()
-	if err != nil {
+	if errors.Is(err, errBusy) {
 		return fmt.Errorf("%w; stop it first, or give another folder with --data", err)
 	}
+	if err != nil {
+		return err
+	}
 	defer release()
+	// Said before anything is started for which the answer would come too late.
+	if c.ClickHouse == "" {
+		if _, err := c.library(); err != nil {
+			return err
+		}
+	}
 	log := c.logger(s.err)
+	log.Info("starting", "version", Version, "data", c.Data)
 	// Bound first: while the rest starts, visitors wait in the kernel's queue
 	// instead of being turned away.
 	listeners, err := c.bind()
@@ -53,8 +64,8 @@ func (c *serveCommand) Run(ctx context.Context, s *streams) error {
 	}
 	defer listeners.close()
 	h, err := open(ctx, &c.settings, log, newMetrics(), s)
-	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		log.Info("stopped before it had started")
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("stopped while starting")
 		return nil
 	}
 	if err != nil {
@@ -116,7 +127,7 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	if err != nil {
 		return err
 	}
-	h.started("the control socket", func(context.Context) error { closeControl(); return nil })
+	h.started("the control socket", allBy, func(context.Context) error { closeControl(); return nil })
 	if !h.ready(ctx) {
 		return nil
 	}
@@ -140,15 +151,7 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	}
 	// The door opens last and closes first.
 	go func() { failures <- door.Serve(l.collector) }()
-	h.started("the door", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, doorGrace)
-		defer cancel()
-		if err := door.Shutdown(ctx); err != nil {
-			// Their senders have no answer, so nothing that was accepted is lost.
-			h.log.Warn("beacons were cut off that took too long", "error", err)
-		}
-		return nil
-	})
+	h.parting("the door", door.Shutdown)
 	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
 	h.worker(ctx, "the invitation", func(ctx context.Context) {
 		h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
@@ -171,7 +174,7 @@ func (h *house) whenUp(ops map[string]operation) map[string]operation {
 				return op(ctx, args)
 			case <-ctx.Done():
 				return nil, ctx.Err()
-			case <-time.After(storagePatience):
+			case <-time.After(commandPatience):
 				return nil, errors.New("storage is not ready yet; try again in a moment, or look at the server's log")
 			}
 		}
@@ -219,16 +222,24 @@ func (h *house) serveHTTP(name string, l net.Listener, s *http.Server, failures 
 			failures <- fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	h.started("the "+name+" listener", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, webGrace)
-		defer cancel()
-		if s.Shutdown(ctx) == nil {
-			return nil
+	h.parting("the "+name+" listener", func(ctx context.Context) error {
+		if err := s.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.Close())
 		}
-		// Browsers keep connections at hand on which nothing was asked yet.
-		return s.Close()
+		return nil
 	})
 	fmt.Fprintf(h.out.out, "%-11s at %s\n", name, localURL(l.Addr()))
+}
+
+// parting adds the step that ends a listener. Clients who do not finish in
+// time are cut off, which is no failure of the stop.
+func (h *house) parting(name string, stop func(context.Context) error) {
+	h.started(name, partedBy, func(ctx context.Context) error {
+		if err := stop(ctx); err != nil {
+			h.log.Info("clients that were too slow were cut off", "at", name)
+		}
+		return nil
+	})
 }
 
 // announceSetup prints the one-time link while there is no user. Whether there
