@@ -196,6 +196,13 @@ func (h *halfmask) count(ctx context.Context) (int, error) {
 	return int(answer.Results[0].Metrics[0]), nil
 }
 
+// signalEngine signals the server's children.
+func (h *halfmask) signalEngine(s syscall.Signal) {
+	for _, pid := range childrenOf(h.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, s)
+	}
+}
+
 // engineCPU returns the CPU seconds that the server's children used.
 func (h *halfmask) engineCPU() float64 {
 	total := 0.0
