@@ -196,7 +196,7 @@ func TestAStopIsNotHeldUpBySilentConnections(t *testing.T) {
 	server := testkit.NewEngine(t, t.TempDir())
 	data := filepath.Join(t.TempDir(), "data")
 	addSite(t, data, dsn(t, server))
-	s := serve(t, data, "--clickhouse", dsn(t, server), "--shutdown-timeout", "4s", "--batch-interval", "1m")
+	s := serve(t, data, "--clickhouse", dsn(t, server), "--shutdown-timeout", "8s", "--batch-interval", "1m")
 	s.view(t, "/")
 	for _, address := range []string{s.collector, s.dashboard, s.operations} {
 		conn, err := net.Dial("tcp", address)

@@ -18,6 +18,8 @@ type job struct {
 	unread  int // records that do not decode
 
 	verify   bool       // ask what is stored before the next insert
+	answered string     // the run of the server that said yes to a repetition
+	spent    int        // tokens under which it did, without holding the rows
 	tries    int        // failed attempts since it was last acknowledged
 	bad      int        // of all attempts, those refused as bad data
 	inflight *attempt   // the insert that is waited for
@@ -29,7 +31,8 @@ type job struct {
 // attempt is one call of Sink.Insert.
 type attempt struct {
 	epoch   string
-	days    int // that the insert repeats after asking what is stored
+	repeats bool // the token, or its rows, may have come to storage before
+	days    int  // that the insert repeats after asking what is stored
 	started time.Time
 	done    chan struct{}
 	err     error // once done is closed
