@@ -24,8 +24,9 @@ var (
 	folder     string
 )
 
-// Main runs a package's tests and removes what Binary built. It is for
-// TestMain.
+// Main runs a package's tests and removes what Binary built; or the engine, when
+// the test binary was executed as the child of one that a test started. It is
+// for TestMain.
 func Main(m *testing.M) {
 	testkit.Main(m, func() {
 		if folder == "" {

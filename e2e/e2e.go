@@ -57,6 +57,21 @@ type Options struct {
 // is stopped, and its output shown if t failed.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
+	s := prepare(t, o)
+	s.Restart(t)
+	return s
+}
+
+// Launch is Start that does not wait until anything is served.
+func Launch(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := prepare(t, o)
+	s.Launch(t)
+	return s
+}
+
+func prepare(t testing.TB, o Options) *Server {
+	t.Helper()
 	s := &Server{Data: o.Data, options: o}
 	if s.Data == "" {
 		s.Data = filepath.Join(t.TempDir(), "data")
@@ -70,7 +85,6 @@ func Start(t testing.TB, o Options) *Server {
 			s.Stop(t)
 		}
 	})
-	s.Restart(t)
 	return s
 }
 
@@ -286,7 +300,19 @@ func (s *Server) Run(t testing.TB, args ...string) string {
 // RunWith is Run with something on standard input.
 func (s *Server) RunWith(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
-	c := command(t, s.options, append(args, "--data", s.Data)...)
+	return run(t, s.options, stdin, append(args, "--data", s.Data)...)
+}
+
+// Run runs one of Halfmask's commands on a data folder and returns what it
+// printed.
+func Run(t testing.TB, o Options, args ...string) string {
+	t.Helper()
+	return run(t, o, "", append(args, "--data", o.Data)...)
+}
+
+func run(t testing.TB, o Options, stdin string, args ...string) string {
+	t.Helper()
+	c := command(t, o, args...)
 	var stdout, stderr bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := c.Run(); err != nil {

@@ -44,6 +44,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "engine" {
 		os.Exit(engine.Main(os.Args[2:])) // the supervised child: not for people
 	}
+	hideDSN()
+	if err := harden(); err != nil {
+		fmt.Fprintln(os.Stderr, "halfmask:", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
