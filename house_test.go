@@ -55,7 +55,7 @@ var restricted = []struct {
 	rooms   []string
 	why     string
 }{
-	{"net/netip", []string{"collector", "collector/anonymize", "cmd/halfmask", "dashboard"},
+	{"net/netip", []string{"collector", "collector/anonymize", "cmd/halfmask", "dashboard", "bench/workload", "bench/load"},
 		"only the door and anonymize handle whole addresses (and the dashboard's login throttle, in memory)"},
 	{"github.com/ClickHouse/", []string{"storage", "storage/engine"}, "only storage speaks ClickHouse, and the engine's keeper asks it whether it is well"},
 	{"github.com/valyala/fasthttp", []string{"collector", "collector/consent", "bench/load"}, "only the door speaks fasthttp"},

@@ -20,7 +20,7 @@ var client = &http.Client{Timeout: patience}
 type Question struct {
 	Site       string   `json:"site_id"`
 	Metrics    []string `json:"metrics"`
-	DateRange  any      `json:"date_range"` // default: "day"
+	DateRange  any      `json:"date_range"` // default: "7d", so that no test minds midnight
 	Dimensions []string `json:"dimensions,omitempty"`
 	Filters    []any    `json:"filters,omitempty"`
 
@@ -44,7 +44,7 @@ type Row struct {
 func (s *Server) Query(t testing.TB, token string, q Question) []Row {
 	t.Helper()
 	if q.DateRange == nil {
-		q.DateRange = "day"
+		q.DateRange = "7d"
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Server) Query(t testing.TB, token string, q Question) []Row {
 	return decoded.Results
 }
 
-// Totals asks for today's metrics of a site, in the order given. Ratios of
+// Totals asks for metrics of a site, in the order given. Ratios of
 // nothing are 0.
 func (s *Server) Totals(t testing.TB, token, site string, metrics ...string) []float64 {
 	t.Helper()
@@ -92,14 +92,22 @@ func (s *Server) Totals(t testing.TB, token, site string, metrics ...string) []f
 	return totals
 }
 
-// ByDimension asks for one of today's metrics by one dimension.
+// ByDimension asks for one metric by one dimension, all of it.
 func (s *Server) ByDimension(t testing.TB, token, site, metric, dimension string) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
-	for _, row := range s.Query(t, token, Question{Site: site, Metrics: []string{metric}, Dimensions: []string{dimension}}) {
-		values[row.Dimensions[0]] = *row.Metrics[0]
+	for page := (Pagination{Limit: 10000}); ; page.Offset += page.Limit {
+		rows := s.Query(t, token, Question{
+			Site: site, Metrics: []string{metric}, Dimensions: []string{dimension},
+			OrderBy: [][2]string{{dimension, "asc"}}, Pagination: &page,
+		})
+		for _, row := range rows {
+			values[row.Dimensions[0]] = *row.Metrics[0]
+		}
+		if len(rows) < page.Limit {
+			return values
+		}
 	}
-	return values
 }
 
 // Metrics is one scrape of /metrics.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/halfmask/halfmask/internal/testkit"
 	"github.com/halfmask/halfmask/storage/engine"
 )
 
@@ -27,16 +28,14 @@ var (
 // the test binary was executed as the child of one that a test started. It is
 // for TestMain.
 func Main(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine" {
-		os.Exit(engine.Main(os.Args[2:]))
-	}
-	code := m.Run()
-	if folder != "" {
+	testkit.Main(m, func() {
+		if folder == "" {
+			return
+		}
 		if err := os.RemoveAll(folder); err != nil {
 			fmt.Fprintln(os.Stderr, "cannot remove the binaries:", err)
 		}
-	}
-	os.Exit(code)
+	})
 }
 
 // Binary builds halfmask, once per test run, and returns its path.

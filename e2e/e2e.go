@@ -1,7 +1,7 @@
 // Package e2e tests the whole: the binary that people run, with its real
-// engine, over its real listeners, in a real browser. This file starts, stops
-// and kills it; it knows of Halfmask only what its command line, its output
-// and its interfaces tell.
+// engine, over its real listeners, in a real browser. What is not in test files
+// starts, stops, kills and questions it for the tests; it knows of Halfmask
+// only what its command line, its output and its interfaces tell.
 package e2e
 
 import (

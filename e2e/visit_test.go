@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,13 +52,14 @@ func TestAVisitShowsOnTheDashboard(t *testing.T) {
 	// The first user, then the dashboard.
 	dashboard := tab.Beside()
 	dashboard.Open(server.SetupLink(t))
+	portraits(dashboard, "setup")
 	dashboard.Type("input[name=name]", "ada")
 	dashboard.Type("input[name=password]", "half past four")
 	dashboard.Type("input[name=again]", "half past four")
 	dashboard.Click("form button.primary")
 	dashboard.Until("location.pathname == '/" + demoSite + "' && document.querySelector('.figures:not(.waiting)')")
 
-	figures := map[string]string{"Visitors": "1", "Visits": "1", "Pageviews": "3", "Views per visit": "3"}
+	figures := map[string]string{"Visitors": "1", "Visits": "1", "Pageviews": "3", "Views per visit": "3.0"}
 	shown := browser.Eval[map[string]string](dashboard, `Object.fromEntries([...document.querySelectorAll('.figure')].map((f) =>
 		[f.querySelector('.figure-name').innerText, f.querySelector('.figure-value').innerText]))`)
 	for name, value := range figures {
@@ -71,7 +73,8 @@ func TestAVisitShowsOnTheDashboard(t *testing.T) {
 	if diff := cmp.Diff([]string{"Signup"}, rows(dashboard, "events")); diff != "" {
 		t.Errorf("events on the dashboard (-want +got):\n%s", diff)
 	}
-	dashboard.Screenshot("dashboard")
+	dashboard.Until("!document.querySelector('.waiting')")
+	portraits(dashboard, "dashboard")
 	if errors := dashboard.Errors(); len(errors) > 0 {
 		t.Errorf("the dashboard's pages reported %q", errors)
 	}
@@ -83,6 +86,17 @@ func TestAVisitShowsOnTheDashboard(t *testing.T) {
 	if got := server.Metrics(t).Value("halfmask_batch_stored_events_total"); got != 4 {
 		t.Errorf("%v events were stored, want 4", got)
 	}
+}
+
+// portraits takes the pictures that people look at before a release.
+func portraits(tab *browser.Tab, name string) {
+	for _, width := range []int64{1440, 390} {
+		for _, dark := range []bool{false, true} {
+			tab.Look(width, 900, dark)
+			tab.Screenshot(fmt.Sprintf("%s-%d-dark=%v", name, width, dark))
+		}
+	}
+	tab.Look(1440, 900, false)
 }
 
 // rows returns the names in a panel of the dashboard, sorted, once it has any.

@@ -141,7 +141,7 @@ type Event struct {
 // event of a visit carries the Origin of the visit's first event, so that
 // sums by source add up.
 type Origin struct {
-	EntryPath string
+	EntryPath string // where the visit's first event happened, of whatever kind
 	Source    string // "Google"; "" is direct
 	Channel   string // "Organic Search", "Direct", ...
 	Referrer  string // host and path, no query; ""

@@ -41,6 +41,7 @@ type builder struct {
 	exit       bool // needs the visits' exit pages
 	scope      scope
 	filterOnly scope // without the dimensions
+	filterExit bool  // likewise
 	row        []string
 
 	groups []dimension
@@ -82,7 +83,7 @@ func (s *Store) build(q *stats.Query) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	b.filterOnly = b.scope
+	b.filterOnly, b.filterExit = b.scope, b.exit
 	for _, name := range q.Dimensions {
 		d, err := b.dimension(name)
 		if err != nil {
@@ -108,6 +109,11 @@ func (b *builder) check() error {
 	for _, m := range q.Metrics {
 		if _, ok := metricExpressions[m]; !ok {
 			return fmt.Errorf("there is no such metric: %w", stats.ErrInvalid)
+		}
+	}
+	for i, d := range q.Dimensions {
+		if slices.Contains(q.Dimensions[:i], d) {
+			return fmt.Errorf("it names a dimension twice: %w", stats.ErrInvalid)
 		}
 	}
 	if slices.Contains(q.Metrics, stats.Percentage) && len(q.Dimensions) == 0 {
@@ -181,17 +187,21 @@ func (b *builder) source() string {
 	}
 	// The exit page is where a visit's chain of pages ends: each pageview adds its
 	// page and takes the one before away. Times cannot tell, they are whole seconds.
-	return "events INNER JOIN (SELECT visit," +
-		" greatest(0, least(1, sum(bounce))) AS visit_bounces, sum(duration) AS visit_seconds," +
-		" sumMapIf([path, previous_path], [1, -1], kind = 'pageview') AS chain," +
-		" arrayFirst((page, times) -> times > 0, chain.1, chain.2) AS exit_path" +
+	var of []string
+	if b.shape == shapeVisits {
+		of = append(of, "greatest(0, least(1, sum(bounce))) AS visit_bounces", "sum(duration) AS visit_seconds")
+	}
+	if b.exit {
+		of = append(of, exitHash)
+	}
+	return "events INNER JOIN (SELECT visit, " + strings.Join(of, ", ") +
 		" FROM events WHERE " + bounds(visitMargin) + " GROUP BY visit) AS visits USING (visit)"
 }
 
 func (b *builder) statement() (string, error) {
 	var selected, order []string
 	for i, d := range b.groups {
-		selected = append(selected, d.shownAs(key(i))+" AS "+label(i))
+		selected = append(selected, b.shownAs(d, key(i))+" AS "+label(i))
 	}
 	for i, m := range b.query.Metrics {
 		selected = append(selected, "CAST("+metricExpressions[m]+", 'Nullable(Float64)') AS "+metric(i))
@@ -203,16 +213,24 @@ func (b *builder) statement() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sql := b.totals() + "SELECT " + strings.Join(selected, ", ") + " FROM (" + b.base() + ")"
+	sql := b.totals() + "SELECT " + strings.Join(selected, ", ") + " FROM (" + b.base() + ") AS base"
+	for i, d := range b.groups {
+		if d.exit {
+			sql += exitPages(key(i))
+		}
+	}
 	if len(order) > 0 {
 		sql += " ORDER BY " + strings.Join(order, ", ")
 	}
 	return sql + " LIMIT {limit:UInt64} OFFSET {offset:UInt64}", nil
 }
 
-func (d dimension) shownAs(key string) string {
-	if d.isTime() {
+func (b *builder) shownAs(d dimension, key string) string {
+	switch {
+	case d.isTime():
 		return fmt.Sprintf(d.label, key)
+	case d.exit:
+		return b.shown(d, "exit_page")
 	}
 	return key
 }
@@ -227,7 +245,7 @@ func (b *builder) totals() string {
 		visitors = "sum(new_visitor)"
 	}
 	from := "events"
-	if b.exit {
+	if b.filterExit {
 		from = b.source()
 	}
 	return "WITH (SELECT " + visitors + " FROM " + from + " WHERE " + b.where + ") AS all_visitors "
@@ -258,7 +276,9 @@ func (b *builder) order() ([]string, error) {
 		if i := slices.Index(q.Metrics, stats.Metric(o.By)); i >= 0 {
 			term = metric(i)
 		} else if i := slices.Index(q.Dimensions, stats.Dimension(o.By)); i >= 0 {
-			term = key(i)
+			if term = key(i); b.groups[i].exit {
+				term = label(i)
+			}
 		} else {
 			return nil, fmt.Errorf("it is ordered by something it does not have: %w", stats.ErrInvalid)
 		}

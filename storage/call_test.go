@@ -295,3 +295,27 @@ func hangUp(context.Context) (net.Conn, error) {
 	}()
 	return ours, nil
 }
+
+// A disk that is slow to sync must not hold up whoever wants to stop.
+func TestAFlushIsNotWaitedForBeyondItsContext(t *testing.T) {
+	release := make(chan struct{})
+	o := Options{Addr: []string{"127.0.0.1:1"}, Sync: func() error { <-release; return nil }}
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 {
+		if err := s.Flush(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the context's end", err)
+		}
+	}
+	close(release)
+	if err := s.Flush(t.Context()); err != nil {
+		t.Errorf("a flush that is waited for: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

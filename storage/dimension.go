@@ -46,7 +46,7 @@ var dimensions = map[stats.Dimension]dimension{
 	stats.EventPage:      {value: "path", scope: perRow, page: true},
 	stats.EventHostname:  {value: "hostname", scope: perRow},
 	stats.EntryPage:      {value: "entry_path", scope: perVisit},
-	stats.ExitPage:       {value: "exit_path", scope: perVisit, exit: true},
+	stats.ExitPage:       {value: "exit_hash", scope: perVisit, exit: true},
 	stats.Source:         {value: "source", scope: perVisit, missing: direct},
 	stats.Channel:        {value: "channel", scope: perVisit},
 	stats.Referrer:       {value: "referrer", scope: perVisit},
@@ -92,8 +92,11 @@ func (d dimension) isTime() bool { return d.key != "" }
 
 // group returns the expression to group by.
 func (b *builder) group(d dimension) string {
-	if d.isTime() {
+	switch {
+	case d.isTime():
 		return d.key
+	case d.exit:
+		return d.value
 	}
 	value := d.value
 	if d.page && b.shape == shapePages {

@@ -51,10 +51,10 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("ClickHouse error %d: %s", f.Code, f.hint)
 }
 
-// Is makes context errors recognisable.
+// Is makes the end of the caller's own context recognisable.
 func (f *Failure) Is(target error) bool {
-	return f.Class == Cancelled && target == context.Canceled ||
-		f.Class == Timeout && f.Code == 0 && target == context.DeadlineExceeded
+	return f.Code == 0 &&
+		(f.Class == Cancelled && target == context.Canceled || f.Class == Timeout && target == context.DeadlineExceeded)
 }
 
 // codes explains the errors that an operator can meet, by the numbers of
@@ -130,8 +130,9 @@ func classify(err error) *Failure {
 	case errors.As(err, &dial):
 		// It names the server's address and the system's reason, nothing else.
 		return &Failure{Class: Network, hint: dial.Error()}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		return &Failure{Class: Network, hint: "ClickHouse closed the connection"}
 	}
-	return &Failure{Class: Other, hint: "the connection to ClickHouse failed"}
+	// Whatever else the driver says without having heard from the server.
+	return &Failure{Class: Network, hint: "the connection to ClickHouse failed"}
 }

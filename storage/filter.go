@@ -86,10 +86,21 @@ func (b *builder) compare(f stats.Filter, op stats.Op) (string, error) {
 		return "", fmt.Errorf("%s needs values: %w", f.Op, stats.ErrInvalid)
 	}
 	b.use(d)
+	condition := func(value string) (string, error) {
+		d := d
+		d.value = value
+		if op == stats.Is {
+			return b.is(d, f), nil
+		}
+		return b.like(d, f, op)
+	}
 	var c string
-	if op == stats.Is {
-		c = b.is(d, f)
-	} else if c, err = b.like(d, f, op); err != nil {
+	if d.exit {
+		c, err = exitIs(condition)
+	} else {
+		c, err = condition(d.value)
+	}
+	if err != nil {
 		return "", err
 	}
 	if d.rows != "" {

@@ -217,3 +217,22 @@ func TestErrorsDoNotQuoteData(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkInsert(b *testing.B) {
+	const rows = 10_000
+	s := open(b)
+	events := daysAgo(rows, 1)
+	for i, e := range events {
+		e.Path = fmt.Sprintf("/page/%d", i%500)
+		e.Origin = event.Origin{EntryPath: e.Path, Source: "Google", Channel: "Organic Search"}
+		e.Place, e.Client = event.Place{Country: "DE"}, event.Client{Device: "Desktop", Browser: "Firefox", OS: "Linux"}
+		e.Network = event.NetworkV4(203, byte(i))
+	}
+	b.ReportAllocs()
+	for seq := uint64(1); b.Loop(); seq++ {
+		if err := s.Insert(b.Context(), batchOf(s, seq, fmt.Sprint(seq), events...), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/event")
+}

@@ -20,7 +20,9 @@ import (
 //   - bounce_rate: the percentage of the visits with one pageview and no
 //     interaction. visit_duration: the mean time from a visit's first to its last
 //     event. Both are the whole visit's, whatever part of it was chosen; grouped by
-//     event:page they are those of the visits that began on that page.
+//     event:page they are those of the visits that began on that page. Only where
+//     visits are sums does midnight part them: what a visit does after it, to its
+//     bounce and its time, counts on the next day, so that days add up.
 //   - percentage: visitors, of those in all groups together. Its sum can exceed
 //     100, because one visitor can be in many groups.
 //

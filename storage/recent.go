@@ -12,9 +12,11 @@ import (
 	"github.com/halfmask/halfmask/event"
 )
 
-// Recent calls yield for each event since then, in the order of time, with
-// what a session table is rebuilt from: everything but properties, scroll depth
-// and engaged time. Within one second a visit's first event comes first. The
+// Recent calls yield for each event of the visits that had an event since then,
+// from their beginning on but at most a day further back. It gives what a session
+// table is rebuilt from: everything but properties, scroll depth and engaged
+// time. Visits come one by one, in the order of their last events; a visit's
+// events in the order of time, within one second its first event first. The
 // event and its strings are yield's to keep. An error of yield's ends it and is
 // returned.
 func (s *Store) Recent(ctx context.Context, since time.Time, yield func(*event.Event) error) error {

@@ -198,43 +198,6 @@ func onDisk(t *testing.T, dir string, needle []byte) bool {
 	return found
 }
 
-func TestRecentGivesBackWhatASessionNeeds(t *testing.T) {
-	s := open(t)
-	first := &event.Event{
-		At: noon(), Site: 3, Kind: event.Pageview, Name: "pageview", Interactive: true, Hostname: "h", Path: "/a", Scroll: event.NoScroll,
-		Network: event.NetworkV6(0x20, 0x01, 0x0d, 0xb8), Visitor: 5, Visit: 6,
-		Place:  event.Place{Country: "DE", Region: "DE-BE", City: "Berlin"},
-		Client: event.Client{Device: "Mobile", Browser: "Firefox", BrowserVersion: "1", OS: "Android", OSVersion: "15"},
-		Origin: event.Origin{EntryPath: "/a", Source: "Google", Channel: "c", Referrer: "r", Campaign: event.Campaign{Source: "1", Medium: "2", Campaign: "3", Content: "4", Term: "5"}},
-		Facts:  event.Facts{NewVisitor: 1, NewVisit: 1, Bounce: 1},
-	}
-	second := *first
-	second.Path, second.Facts = "/b", event.Facts{Bounce: -1, Duration: 7, PreviousPath: "/a"}
-	second.Network = event.NetworkV4(203, 0)
-	old := *first
-	old.At = noon().Add(-time.Hour)
-	insert(t, s, batchOf(s, 1, "t", &second, first, &old), nil) // both in one second, out of order
-	var got []*event.Event
-	err := s.Recent(t.Context(), noon(), func(e *event.Event) error { got = append(got, e); return nil })
-	if err != nil || len(got) != 2 {
-		t.Fatalf("got %d events (%v), want 2", len(got), err)
-	}
-	for i, want := range []*event.Event{first, &second} {
-		if !got[i].At.Equal(want.At) {
-			t.Errorf("event %d at %v, want %v", i, got[i].At, want.At)
-		}
-		got[i].At = want.At
-		if !equal(got[i], want) {
-			t.Errorf("event %d is\n%+v, want\n%+v", i, got[i], want)
-		}
-	}
-	stop := errors.New("enough")
-	calls := 0
-	if err := s.Recent(t.Context(), noon(), func(*event.Event) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
-		t.Errorf("a yield that failed was called %d times and gave %v", calls, err)
-	}
-}
-
 func TestVisitorsSince(t *testing.T) {
 	s := open(t)
 	insert(t, s, batchOf(s, 1, "t", append(daysAgo(3, 1), daysAgo(3, 0)...)...), nil)

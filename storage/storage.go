@@ -42,8 +42,8 @@ const (
 	readerConns = 4
 	writerConns = 8
 	// closeTimeout bounds how long Close waits for statements that nobody
-	// waits for any more.
-	closeTimeout = 5 * time.Second
+	// waits for any more: a stop has ten seconds for everything.
+	closeTimeout = 2 * time.Second
 )
 
 // Credentials name a ClickHouse user. Printing them hides the password.
@@ -99,6 +99,7 @@ type Store struct {
 
 	writer, reader *pool
 	calls          sync.WaitGroup // statements under way, waited for or not
+	syncing        chan struct{}  // held by the one sync under way
 
 	dedup atomic.Pointer[bool] // whether the server knows deduplicate_insert; nil until asked
 }
@@ -124,7 +125,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{options: o, log: o.Logger}
+	s := &Store{options: o, log: o.Logger, syncing: make(chan struct{}, 1)}
 	var err error
 	if s.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("cannot open storage: %w", err)
@@ -193,12 +194,33 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Flush returns once everything acknowledged so far is on disk.
-func (s *Store) Flush(context.Context) error {
+func (s *Store) Flush(ctx context.Context) error {
 	if s.options.Sync == nil {
 		return nil
 	}
-	if err := s.options.Sync(); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return fmt.Errorf("cannot flush storage to disk: %w", err)
 	}
 	return nil
+}
+
+// flush leaves a sync that takes too long to end by itself, and begins no other
+// before it has.
+func (s *Store) flush(ctx context.Context) error {
+	select {
+	case s.syncing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	s.calls.Go(func() {
+		defer func() { <-s.syncing }()
+		done <- s.options.Sync()
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

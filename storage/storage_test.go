@@ -7,9 +7,17 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/halfmask/halfmask/collector/anonymize"
 	"github.com/halfmask/halfmask/event"
+	"github.com/halfmask/halfmask/ingest/batch"
 	"github.com/halfmask/halfmask/internal/testkit"
 	"github.com/halfmask/halfmask/storage/engine"
+)
+
+// The seams that other rooms declare.
+var (
+	_ batch.Sink          = (*Store)(nil)
+	_ anonymize.SaltStore = (*Store)(nil)
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -75,3 +83,20 @@ func borrowed(b []byte) string { return unsafe.String(&b[0], len(b)) }
 func contains(s, part string) bool { return strings.Contains(s, part) }
 
 func equal(a, b *event.Event) bool { return reflect.DeepEqual(a, b) }
+
+func TestAClosedStoreSaysSo(t *testing.T) {
+	e, database := testkit.Database(t)
+	s, err := Open(t.Context(), options(e, database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err == nil || !contains(err.Error(), "closed") {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing it again: %v", err)
+	}
+}

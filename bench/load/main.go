@@ -14,6 +14,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/halfmask/halfmask/bench/workload"
 )
 
 type options struct {
@@ -22,9 +24,8 @@ type options struct {
 	duration    time.Duration
 	connections int
 	pin         bool
-	paths       int
-	agents      int
-	addresses   int
+	hold        bool
+	mix         workload.Mix
 }
 
 func main() {
@@ -41,9 +42,11 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 10*time.Second, "how long each measurement takes")
 	flag.IntVar(&o.connections, "connections", 64, "connections")
 	flag.BoolVar(&o.pin, "pin", true, "give the server one core and the load (with the engine) another")
-	flag.IntVar(&o.paths, "paths", 1000, "distinct paths")
-	flag.IntVar(&o.agents, "agents", 200, "distinct user agents")
-	flag.IntVar(&o.addresses, "addresses", 50_000, "distinct client addresses")
+	flag.BoolVar(&o.hold, "hold", false, "stop the engine while measuring, so that the door and the spool are measured alone")
+	o.mix = workload.Realistic
+	flag.IntVar(&o.mix.Paths, "paths", o.mix.Paths, "distinct paths")
+	flag.IntVar(&o.mix.Agents, "agents", o.mix.Agents, "distinct user agents")
+	flag.IntVar(&o.mix.Addresses, "addresses", o.mix.Addresses, "distinct client addresses")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -54,7 +57,11 @@ func main() {
 }
 
 func run(ctx context.Context, o *options) error {
-	requests := makeRequests(o)
+	beacons := o.mix.Beacons()
+	requests := make([][]byte, len(beacons))
+	for i := range beacons {
+		requests[i] = beacons[i].HTTP()
+	}
 	if o.pin {
 		// The engine inherits no pin: it shares the load's core, so that the
 		// server's core does the server's work only.
@@ -83,26 +90,30 @@ func run(ctx context.Context, o *options) error {
 			}
 		}
 	}
-	fmt.Printf("%d connections, %v a measurement, %d rounds, pinned: %v\n", o.connections, o.duration, o.rounds, o.pin)
+	fmt.Printf("%d connections, %v a measurement, %d rounds, pinned: %v, engine held: %v\n", o.connections, o.duration, o.rounds, o.pin, o.hold)
 	fmt.Printf("%-10s %10s %12s %9s %9s %9s\n", "server", "requests/s", "CPU us/req", "p50 us", "p99 us", "RSS MiB")
 	var ratios, cpuRatios []float64
-	accepted := 0
+	accepted, stored := 0, 0
 	for range o.rounds {
 		b, err := measure(ctx, "bare", bare, requests, o)
 		if err != nil {
 			return err
 		}
+		if o.hold {
+			halfmask.signalEngine(syscall.SIGSTOP)
+		}
 		h, err := measure(ctx, "halfmask", halfmask.server, requests, o)
+		halfmask.signalEngine(syscall.SIGCONT)
 		if err != nil {
 			return err
 		}
 		accepted += h.accepted
+		// What is still to be stored must not disturb the next measurement.
+		if stored, err = halfmask.stored(ctx, accepted); err != nil {
+			return err
+		}
 		ratios = append(ratios, h.rate/b.rate)
 		cpuRatios = append(cpuRatios, b.cpu/h.cpu)
-	}
-	stored, err := halfmask.stored(ctx, accepted)
-	if err != nil {
-		return err
 	}
 	fmt.Printf("ratio of requests/s, median: %.2f   ratio of CPU per request, median: %.2f\n", median(ratios), median(cpuRatios))
 	fmt.Printf("accepted %d, stored %d, engine: %.2f us of CPU an event\n", accepted, stored, halfmask.engineCPU()*1e6/float64(max(stored, 1)))

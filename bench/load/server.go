@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/halfmask/halfmask/bench/workload"
 )
 
 // floor answers 204 to everything until its standard input closes: the least
@@ -119,10 +121,10 @@ func startHalfmask(ctx context.Context, binary string) (_ *halfmask, err error) 
 		for lines.Scan() {
 		}
 	}()
-	if err := exec.CommandContext(ctx, binary, "site", "add", site, "--data", data).Run(); err != nil {
+	if err := exec.CommandContext(ctx, binary, "site", "add", workload.Site, "--data", data).Run(); err != nil {
 		return nil, fmt.Errorf("cannot add the site: %w", err)
 	}
-	token, err := exec.CommandContext(ctx, binary, "token", "add", "--site", site, "--data", data).Output()
+	token, err := exec.CommandContext(ctx, binary, "token", "add", "--site", workload.Site, "--data", data).Output()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a token: %w", err)
 	}
@@ -169,7 +171,7 @@ func (h *halfmask) stored(ctx context.Context, expected int) (int, error) {
 }
 
 func (h *halfmask) count(ctx context.Context) (int, error) {
-	body := fmt.Sprintf(`{"site_id":%q,"metrics":["events"],"date_range":"7d"}`, site)
+	body := fmt.Sprintf(`{"site_id":%q,"metrics":["events"],"date_range":"7d"}`, workload.Site)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+h.dashboard+"/api/v2/query", bytes.NewReader([]byte(body)))
 	if err != nil {
 		return 0, err
@@ -192,6 +194,13 @@ func (h *halfmask) count(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("cannot count the stored events: %s %s", response.Status, answer.Error)
 	}
 	return int(answer.Results[0].Metrics[0]), nil
+}
+
+// signalEngine signals the server's children.
+func (h *halfmask) signalEngine(s syscall.Signal) {
+	for _, pid := range childrenOf(h.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, s)
+	}
 }
 
 // engineCPU returns the CPU seconds that the server's children used.

@@ -39,10 +39,6 @@ const (
 // cluster is known here.
 const refreshInterval = 5 * time.Second
 
-// retention is the age at which storage has dropped a day at the latest: three
-// months are at most 92 days.
-const retention = 92 * 24 * time.Hour
-
 // house is a running Halfmask: everything but the listeners.
 type house struct {
 	stairs
@@ -63,9 +59,9 @@ type house struct {
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
 
-	known    bool       // the visits of before the start are known
-	entrance sync.Mutex // held while visits are restored, and to open the door
-	opened   bool       // the door is open: too late to restore visits
+	// recalled: the visits of the last run are known, from its snapshot or from
+	// storage. Only the work on storage writes it once that has begun.
+	recalled bool
 }
 
 // open starts everything but the listeners, like stairs: each step may lean on
@@ -214,6 +210,8 @@ func engineStorage(e *engine.Engine) storage.Options {
 		Reader: storage.Credentials(e.Reader()),
 		Epoch:  e.Epoch,
 		Sync:   e.Sync,
+
+		ClockDoubt: e.ClockDoubt,
 	}
 }
 
@@ -225,17 +223,12 @@ func (h *house) openIngest(ctx context.Context) error {
 	if h.visits, err = session.New(session.Options{Registerer: h.metrics}); err != nil {
 		return err
 	}
-	h.known = h.recallVisits()
-	h.started("the visits", allBy, func(context.Context) error {
-		if !h.known {
-			return nil // the next start can still learn all of them
-		}
-		return h.saveVisits()
-	})
+	h.recalled = h.recallVisits()
+	h.started("the visits", allBy, func(context.Context) error { return h.saveVisits() })
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
-	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Retention: retention, Logger: h.log, Registerer: h.metrics})
+	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Logger: h.log, Registerer: h.metrics})
 	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
@@ -301,26 +294,26 @@ func (h *house) takeOver(ctx context.Context) error {
 	if err := h.store.Migrate(ctx, func(line string) { h.log.Info("migrating the database", "step", line) }); err != nil {
 		return err
 	}
-	// Before the dashboard opens, so that not even its first answer is from too
-	// long ago. The reader's row filter holds while the clock is in doubt.
-	if err := h.store.Retain(ctx, time.Now()); errors.Is(err, storage.ErrClockSuspect) {
-		h.log.Warn("nothing is dropped for its age while the clock is in doubt", "error", err)
-	} else if err != nil {
-		return err
-	}
+	// Before the dashboard opens. What fails is said by the janitor, which begins
+	// with the same; it must not keep events out of storage, since what is too old
+	// is not shown in any case.
+	_ = h.store.Retain(ctx, time.Now())
 	if err := h.sites.Refresh(ctx, h.store); err != nil {
 		return err
 	}
 	if err := h.salts.Attach(ctx, h.store); err != nil {
 		return err
 	}
-	h.entrance.Lock()
-	defer h.entrance.Unlock()
-	if h.known || h.opened {
+	if h.recalled {
 		return nil
 	}
 	err := h.restoreVisits(ctx)
-	h.known = err == nil
+	var f *storage.Failure
+	if errors.As(err, &f) && (f.Class == storage.Memory || f.Class == storage.Timeout) && ctx.Err() == nil {
+		// Another try would end likewise, and events would wait in the spool for it.
+		h.log.Warn("the visits of the last run are not gone on with", "error", err)
+		return nil
+	}
 	return err
 }
 

@@ -21,8 +21,8 @@ import (
 )
 
 // storagePatience is how long a start with known sites waits for storage
-// before it opens the door all the same. Until storage is there, visits of
-// before the start cannot be gone on with, so it is worth a moment.
+// before it opens the door all the same. After a crash, visits of before the
+// start can only be gone on with once storage is there, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
 // commandPatience is how long a command waits for a server that is starting or
@@ -153,12 +153,8 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	go func() { failures <- door.Serve(l.collector) }()
 	h.parting("the door", door.Shutdown)
 	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
-	h.worker(ctx, "the search for users", func(ctx context.Context) {
-		select {
-		case <-h.up: // only storage knows whether there are any
-			h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
-		case <-ctx.Done():
-		}
+	h.worker(ctx, "the invitation", func(ctx context.Context) {
+		h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
 	})
 	select {
 	case <-ctx.Done():
@@ -200,9 +196,6 @@ func (h *house) ready(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	h.entrance.Lock() // a restoring of visits that has begun is let finish
-	h.opened = true
-	h.entrance.Unlock()
 	return true
 }
 
@@ -249,9 +242,18 @@ func (h *house) parting(name string, stop func(context.Context) error) {
 	})
 }
 
-// announceSetup prints the one-time link while there is no user.
+// announceSetup prints the one-time link while there is no user. Whether there
+// is one only storage knows.
 func (h *house) announceSetup(ctx context.Context, dash *dashboard.Dashboard, base string) {
+	select {
+	case <-h.up:
+	case <-ctx.Done():
+		return
+	}
 	link, needed, err := dash.SetupLink(ctx, base)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		h.log.Warn("cannot tell whether there is a user yet", "error", err)
 		return
@@ -266,6 +268,11 @@ const demoDomain = "demo.localhost"
 
 func (h *house) addDemo(ctx context.Context) error {
 	if _, ok := h.sites.Site(demoDomain); ok {
+		return nil
+	}
+	select {
+	case <-h.up:
+	case <-ctx.Done():
 		return nil
 	}
 	_, err := h.admin.siteAdd(ctx, siteAddArgs{Domain: demoDomain, Zone: "UTC"})

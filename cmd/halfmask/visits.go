@@ -37,7 +37,13 @@ func (h *house) recallVisits() bool {
 	return true
 }
 
+// saveVisits leaves a snapshot, unless visits of an earlier run are still
+// missing: the next start would take it for all there is, while without one it
+// finds them, and those of this run, in storage and in the spool.
 func (h *house) saveVisits() error {
+	if !h.recalled {
+		return nil
+	}
 	file := h.settings.path(visitsFile)
 	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -50,8 +56,12 @@ func (h *house) saveVisits() error {
 	return os.Rename(file+".new", file)
 }
 
+// lookBack is how far back the events of a visit that goes on, or of a visitor
+// of today, are looked for: a day, even one on which clocks are set back.
+const lookBack = 25 * time.Hour
+
 // restoreVisits learns from storage and the spool which visits were going on
-// and who was here today already.
+// and who was here today already. Events may come in meanwhile.
 func (h *house) restoreVisits(ctx context.Context) error {
 	began := time.Now()
 	events := 0
@@ -65,7 +75,9 @@ func (h *house) restoreVisits(ctx context.Context) error {
 			events++
 		}
 	}
-	if err := h.store.Recent(ctx, began.Add(-session.Timeout), func(e *event.Event) error {
+	// A visit may have begun in storage and gone on in the spool.
+	since := h.waitingSince(began).Add(-session.Timeout)
+	if err := h.store.Recent(ctx, since, func(e *event.Event) error {
 		restore(e)
 		return nil
 	}); err != nil {
@@ -81,17 +93,42 @@ func (h *house) restoreVisits(ctx context.Context) error {
 		}
 	}
 	for segment, err := range h.spool.Backlog() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			h.log.Warn("a segment of the spool cannot be read for restoring visits", "error", err)
 			continue
 		}
 		var e event.Event
 		for payload := range segment.Records() {
-			if record.Decode(payload, &e) == nil {
+			if record.Decode(payload, &e) == nil && began.Sub(e.At) < lookBack {
 				restore(&e)
 			}
 		}
 	}
+	h.recalled = true
 	h.log.Debug("restored the visits", "events", events, "took", time.Since(began))
 	return nil
+}
+
+// waitingSince returns when the oldest event that waits in the spool happened,
+// within reason, or now.
+func (h *house) waitingSince(now time.Time) time.Time {
+	for segment, err := range h.spool.Backlog() {
+		if err != nil {
+			continue
+		}
+		var e event.Event
+		for payload := range segment.Records() {
+			if record.Decode(payload, &e) != nil || e.At.After(now) {
+				continue
+			}
+			if earliest := now.Add(-lookBack); e.At.Before(earliest) {
+				return earliest
+			}
+			return e.At
+		}
+	}
+	return now
 }

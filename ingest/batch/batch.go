@@ -6,11 +6,12 @@
 // one batch that storage refuses does not dam the river; a segment leaves the
 // spool only once what it held is on storage's disk.
 //
-// How: an insert carries a deduplication token that is trusted only within one
-// run of the server (its epoch), because the server records it before the data
-// is there. After any outcome that is not a plain yes, and for every segment
-// that an earlier process left, the shipper asks which days of the batch are
-// stored and inserts only the others. A segment is settled when a flush that
+// How: an insert carries a deduplication token. The server records it before the
+// data is there, so it says which inserts are one and never what is stored: a
+// token is used within one run of the server (its epoch) only, and the plain yes
+// to a repetition is not believed. After any outcome that is not a plain yes to
+// the first insert, and for every segment that an earlier process left, the
+// shipper asks which days of the batch are stored and inserts only the others. A segment is settled when a flush that
 // began after the acknowledgement returned and the server is still in the run
 // that the insert went to; else it is asked about again.
 //
@@ -72,7 +73,7 @@ type Sink interface {
 // Batch is what a Sink inserts at once.
 type Batch struct {
 	Spool, Seq uint64 // every row carries both
-	Token      string // SPOOL-BATCH-EPOCH in hexadecimal
+	Token      string // SPOOL-BATCH-EPOCH in hexadecimal; SPOOL-BATCH.N-EPOCH after N that were spent
 	// Events walks the events in the order in which they were taken. An event
 	// and its strings are valid until the next one is asked for. It can be
 	// walked several times, by several goroutines.
@@ -86,6 +87,7 @@ var ErrBadData = errors.New("storage refuses the events")
 
 const (
 	badTries     = 10 // refusals as bad data before a batch is quarantined
+	spentTokens  = 3  // acknowledgements without the rows before a batch is let go
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 5 * time.Second
 	flushAfter   = time.Second // how long an acknowledged batch waits for a flush
@@ -102,9 +104,6 @@ type Options struct {
 	// Decode reads a record's payload, from several goroutines; default
 	// record.Decode.
 	Decode func(payload []byte, e *event.Event) error
-	// Retention is the age at which storage drops a day. Days older than that
-	// are not inserted again. 0: it never does.
-	Retention time.Duration
 	// InsertTimeout is how long an insert is waited for; default 60 s.
 	InsertTimeout time.Duration
 
@@ -131,7 +130,11 @@ func New(o Options) *Shipper {
 	}
 }
 
-// token names an insert of a batch within one run of the server.
-func token(spool, seq uint64, epoch string) string {
+// token names an insert of a batch within one run of the server, after a number
+// of tokens that were spent.
+func token(spool, seq uint64, spent int, epoch string) string {
+	if spent > 0 {
+		return fmt.Sprintf("%016x-%016x.%x-%s", spool, seq, spent, epoch)
+	}
 	return fmt.Sprintf("%016x-%016x-%s", spool, seq, epoch)
 }

@@ -162,6 +162,8 @@ func TestEveryFate(t *testing.T) {
 		"first day stored, twice":               {[]fate{failBetween, failBetween}, false, 3, 1},
 		"token recorded, rows not":              {[]fate{crashToken}, false, 2, 3},
 		"half stored, then token without rows":  {[]fate{failBetween, crashToken}, false, 3, 2},
+		"token spent, rows not":                 {[]fate{burnToken}, false, 3, 4},
+		"tokens spent again and again":          {[]fate{burnToken, burnToken, burnToken}, false, 5, 6},
 		"killed after all days":                 {[]fate{crashAfter}, false, 1, 0},
 		"loses power after all days":            {[]fate{powerAfter}, false, 2, 3},
 		"late, after a retry":                   {[]fate{hangBefore}, false, 2, 3},
@@ -170,6 +172,7 @@ func TestEveryFate(t *testing.T) {
 		"found, all stored":                     {[]fate{failAfter}, true, 1, 0},
 		"found, first day stored":               {[]fate{failBetween}, true, 2, 2},
 		"found, token without rows":             {[]fate{crashToken}, true, 2, 3},
+		"found, token spent, rows not":          {[]fate{burnToken}, true, 3, 4},
 		"found, late insert of the old process": {[]fate{hangBefore}, true, 2, 3},
 	}
 	for name, c := range cases {
@@ -349,20 +352,47 @@ func TestOneInsertAtATime(t *testing.T) {
 	})
 }
 
-func TestDaysPastRetentionAreNotInsertedAgain(t *testing.T) {
+// Only the clock says that a day is too old, and the clock may be wrong: what
+// storage lacks is sent, and storage drops what is past its time.
+func TestNoEventIsLeftOutForItsAge(t *testing.T) {
 	bubble(t, func(t *testing.T, dir string) {
-		r := newRig(t, dir, Options{Retention: 90 * 24 * time.Hour})
-		r.model.fates = []fate{failBefore}
-		add(t, r.spool, 1, 3, 0, 89, 91)
+		r := newRig(t, dir, Options{})
+		add(t, r.spool, 1, 3, 0, 89, 93)
+		if err := r.spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		pass(400 * 24 * time.Hour) // or so the clock says after the restart
+		r = newRig(t, dir, Options{})
+		r.run(t)
+		pass(time.Minute)
+		r.model.exactly(t, 3)
+		if r.pending() != 0 {
+			t.Errorf("%d events are still pending", r.pending())
+		}
+		r.end(t)
+	})
+}
+
+// What storage acknowledges and does not keep, because it is too old or its
+// site was removed, does not dam the river.
+func TestWhatStorageDoesNotKeepIsLetGo(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		r := newRig(t, dir, Options{})
+		r.model.fates, r.model.sieve = []fate{failBefore}, true
+		add(t, r.spool, 1, 3)
 		r.spool.Seal()
 		r.run(t)
 		pass(time.Minute)
-		_, inserts := r.model.seen()
-		if n := len(inserts); n != 2 || len(inserts[1].only) != 2 {
-			t.Fatalf("%d inserts, the last of days %v; want two days in the second", n, inserts[n-1].only)
-		}
+		r.model.mu.Lock()
+		r.model.sieve = false
+		r.model.mu.Unlock()
 		if r.pending() != 0 {
 			t.Errorf("%d events are still pending", r.pending())
+		}
+		add(t, r.spool, 4, 6)
+		pass(time.Minute)
+		if n := len(r.model.visits()); n != 3 || r.pending() != 0 {
+			t.Errorf("of the next 3 events %d are stored, %d pending", n, r.pending())
 		}
 		r.end(t)
 	})

@@ -18,6 +18,8 @@ type job struct {
 	unread  int // records that do not decode
 
 	verify   bool       // ask what is stored before the next insert
+	answered string     // the run of the server that said yes to a repetition
+	spent    int        // tokens under which it did, without holding the rows
 	tries    int        // failed attempts since it was last acknowledged
 	bad      int        // of all attempts, those refused as bad data
 	inflight *attempt   // the insert that is waited for
@@ -29,7 +31,8 @@ type job struct {
 // attempt is one call of Sink.Insert.
 type attempt struct {
 	epoch   string
-	days    int // that the insert repeats after asking what is stored
+	repeats bool // the token, or its rows, may have come to storage before
+	days    int  // that the insert repeats after asking what is stored
 	started time.Time
 	done    chan struct{}
 	err     error // once done is closed
@@ -87,13 +90,17 @@ func (s *Shipper) events(g *spool.Segment) iter.Seq[*event.Event] {
 	}
 }
 
-// missing returns the job's days that storage lacks.
+// missing returns the job's days that storage lacks, also those so old that
+// storage has dropped them by now, or is about to. Leaving them out would lose
+// events for good where only a wrong clock calls them old; storage, which does
+// not trust a clock that jumped, drops them again within the hour and never
+// shows them.
 func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]bool {
 	missing := map[event.Day]bool{}
 	for day, count := range j.days {
 		n := stored[day]
 		switch {
-		case n == count || s.expired(day):
+		case n == count:
 		case n == 0:
 			missing[day] = true
 		default:
@@ -106,9 +113,4 @@ func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]boo
 		}
 	}
 	return missing
-}
-
-// expired tells whether storage has dropped the day, or is about to.
-func (s *Shipper) expired(day event.Day) bool {
-	return s.opts.Retention > 0 && time.Since(day.Start(time.UTC)) >= s.opts.Retention
 }

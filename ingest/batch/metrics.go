@@ -16,6 +16,7 @@ const (
 	failTimeout  = "wait_for_insert"
 	failBadData  = "insert_bad_data"
 	failMismatch = "match_rows"
+	failSpent    = "find_rows"
 	failFlush    = "flush"
 	failSettle   = "settle"
 	failNext     = "read_segment"
@@ -71,7 +72,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	for _, reason := range []string{
-		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failFlush, failSettle, failNext,
+		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failFlush, failSettle, failNext,
 	} {
 		m.failures.WithLabelValues(reason)
 	}

@@ -30,6 +30,7 @@ type model struct {
 	tokens  map[string]bool // token and day
 	parts   []part
 	bad     map[event.VisitID]bool // storage refuses these
+	sieve   bool                   // storage acknowledges and keeps nothing, as for what is too old
 	fates   []fate                 // of the next inserts
 	calls   []string
 	inserts []insertCall
@@ -63,6 +64,7 @@ const (
 	hangBefore  // longer than it is waited for, then succeeds
 	hangAfter   // stored at once, answered too late
 	crashToken  // the first day's token is recorded, its rows are not
+	burnToken   // likewise, and the server lives on: its disk refused a rename
 	crashAfter  // killed after all days were published
 	powerAfter  // loses power after all days were published
 	fateCount
@@ -217,7 +219,12 @@ func (m *model) Insert(ctx context.Context, b Batch, only map[event.Day]bool) er
 		m.tokens[key] = true
 		if f == crashToken {
 			m.crash(false)
+		}
+		if f == crashToken || f == burnToken {
 			return errModel
+		}
+		if m.sieve {
+			continue
 		}
 		m.parts = append(m.parts, part{spool: b.Spool, seq: b.Seq, day: day, visits: days[day]})
 		if f == failBetween {

@@ -20,6 +20,8 @@ type failure struct {
 func (f *failure) Error() string { return fmt.Sprintf("cannot %s: %v", f.reason, f.err) }
 func (f *failure) Unwrap() error { return f.err }
 
+var errSpent = errors.New("storage recorded an insert that failed as done; it is repeated under another token")
+
 var errStillRunning = errors.New("an insert sent to an earlier run of the server has not returned yet")
 
 // ship stores a batch, however long that takes. It returns an error only when
@@ -109,8 +111,13 @@ func (s *Shipper) attempt(ctx context.Context, j *job) error {
 	j.inflight = nil
 	if a.err == nil {
 		s.metrics.inserted(a, j.count)
-		s.acknowledge(j, a.epoch)
-		return nil
+		if !a.repeats {
+			s.acknowledge(j, a.epoch)
+			return nil
+		}
+		// It may have been taken for what an earlier insert had brought.
+		j.verify, j.answered = true, a.epoch
+		return s.attempt(ctx, j)
 	}
 	// Some days may be stored: only asking tells.
 	j.verify = true
@@ -148,9 +155,28 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 			s.acknowledge(j, epoch)
 			return true, nil
 		}
+		if j.answered == epoch {
+			return s.spend(j, epoch)
+		}
 	}
 	j.inflight = s.insert(ctx, j, epoch, only)
 	return false, nil
+}
+
+// spend gives up a token under which this run of the server said yes without
+// holding the rows: it recorded the token, then its disk failed it, and it takes
+// every repetition for done. No other insert under that token can bring the rows
+// any more, so it is safe to use another. What is not there after several is not
+// meant to be: it is past its time, or its site was removed.
+func (s *Shipper) spend(j *job, epoch string) (done bool, err error) {
+	j.answered = ""
+	if j.spent++; j.spent < spentTokens {
+		return false, &failure{failSpent, errSpent}
+	}
+	s.metrics.failures.WithLabelValues(failSpent).Inc()
+	s.log.Error("storage acknowledges events of a batch and does not keep them: they are too old, or their site was removed", "batch", j.segment.Seq)
+	s.acknowledge(j, epoch)
+	return true, nil
 }
 
 // otherEpochRunning reports whether an insert that was given up may still
@@ -173,10 +199,10 @@ func (j *job) otherEpochRunning(epoch string) bool {
 func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[event.Day]bool) *attempt {
 	id := s.opts.Source.ID()
 	b := Batch{
-		Spool: id, Seq: j.segment.Seq, Token: token(id, j.segment.Seq, epoch),
+		Spool: id, Seq: j.segment.Seq, Token: token(id, j.segment.Seq, j.spent, epoch),
 		Events: s.events(j.segment), Count: j.count,
 	}
-	a := &attempt{epoch: epoch, days: len(only), started: time.Now(), done: make(chan struct{})}
+	a := &attempt{epoch: epoch, repeats: only != nil, days: len(only), started: time.Now(), done: make(chan struct{})}
 	ctx = context.WithoutCancel(ctx)
 	go func() {
 		defer close(a.done)

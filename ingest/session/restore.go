@@ -8,11 +8,11 @@ import (
 
 // Restore takes an event that was decided before a restart, from storage or
 // from the spool, so that the table knows what it knew then. day is the site's
-// day at e.At. Events come in the order of time; those that come again change
-// nothing. Give it the events of a visit from its beginning on: where that is
-// missing, a bounce in doubt counts as ended. It is best done before the first
-// Apply; where the door opened earlier, what Apply decided stands, and the
-// visits that it has not touched are restored all the same.
+// day at e.At. The events of a visit come in the order of time and from its
+// beginning on: where that is missing, a bounce in doubt counts as ended. Those
+// that come again change nothing. It is best done before the first Apply; where
+// the door opened earlier, what Apply decided stands, and the visits that it
+// has not touched are restored all the same.
 func (t *Table) Restore(e *event.Event, day event.Day) {
 	now := e.At.Unix()
 	here := key{e.Site, e.Visitor}
@@ -25,12 +25,12 @@ func (t *Table) Restore(e *event.Event, day event.Day) {
 	}
 	s, from := t.lock(here, before)
 	defer unlock(s, from)
-	s.expire(now, 2)
+	s.forgo(now, 2)
 	s.remember(day, e.Visitor, now)
 
-	old := s.find(here, now)
+	old := s.recall(here, now)
 	if old == none && before != here {
-		if old = from.find(before, now); old != none && from.visits[old].id != e.Visit {
+		if old = from.recall(before, now); old != none && from.visits[old].id != e.Visit {
 			return
 		}
 	} else {
@@ -54,6 +54,27 @@ func (t *Table) Restore(e *event.Event, day event.Day) {
 	}
 	s.insert(v)
 	x.keys[v.id] = here
+}
+
+// recall is find for an event of the past. What lies ahead of that is later, not
+// from a clock that was wrong, and stays.
+func (s *shard) recall(k key, now int64) uint32 {
+	i, ok := s.byKey[k]
+	if !ok {
+		return none
+	}
+	if now-s.visits[i].last >= timeout {
+		s.remove(i)
+		return none
+	}
+	return i
+}
+
+// forgo is expire for an event of the past, likewise.
+func (s *shard) forgo(now int64, limit int) {
+	for ; limit > 0 && s.oldest != none && now-s.visits[s.oldest].last >= timeout; limit-- {
+		s.remove(s.oldest)
+	}
 }
 
 // RestoreVisitor takes a visitor that was counted on a day before a restart.
@@ -82,7 +103,10 @@ func (v *visit) replay(e *event.Event) {
 	switch {
 	case e.Kind == event.Pageview:
 		v.page = unique.Make(e.Path)
-	case !seen:
+	case seen:
+	case e.Facts.NewVisit > 0:
+		v.page = noPage
+	default:
 		v.page = unique.Make(e.Origin.EntryPath) // the best guess
 	}
 	switch {
@@ -90,7 +114,7 @@ func (v *visit) replay(e *event.Event) {
 		v.bounce = max(v.bounce, bouncing)
 	case e.Facts.Bounce < 0, e.Interactive && e.Kind != event.Engagement:
 		v.bounce = engaged
-	case !seen && e.Facts.NewVisit == 0 && e.Origin.EntryPath != "":
+	case !seen && e.Facts.NewVisit == 0:
 		v.bounce = engaged
 	}
 }

@@ -42,11 +42,9 @@ func begin(e *event.Event) visit {
 	v := visit{id: newVisitID()}
 	e.Visit = v.id
 	e.Facts = event.Facts{NewVisit: 1}
-	if e.Kind == event.Pageview {
-		e.Origin.EntryPath = e.Path
-	} else {
-		e.Origin.EntryPath = ""
-	}
+	// Whatever the event is: it happened on a page, and an entry page that came
+	// only later would part the visit's sums.
+	e.Origin.EntryPath = e.Path
 	v.origin = unique.Make(e.Origin)
 	e.Origin = v.origin.Value()
 	v.advance(e)
@@ -63,11 +61,6 @@ func (v *visit) resume(e *event.Event) {
 	}
 	e.Origin = v.origin.Value()
 	if e.Kind == event.Pageview {
-		if e.Origin.EntryPath == "" {
-			e.Origin.EntryPath = e.Path
-			v.origin = unique.Make(e.Origin)
-			e.Origin = v.origin.Value()
-		}
 		e.Facts.PreviousPath = v.page.Value()
 	}
 	v.advance(e)

@@ -18,13 +18,16 @@ import (
 var hooked bool
 
 // Main runs a package's tests, or the engine when the test binary was executed
-// as its child, and exits.
-func Main(m *testing.M) {
+// as its child, then what is to be done afterwards, and exits.
+func Main(m *testing.M, afterwards ...func()) {
 	if len(os.Args) > 1 && os.Args[1] == "engine" {
 		os.Exit(engine.Main(os.Args[2:]))
 	}
 	hooked = true
 	code := m.Run()
 	shared.close()
+	for _, f := range afterwards {
+		f()
+	}
 	os.Exit(code)
 }

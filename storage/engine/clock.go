@@ -63,7 +63,7 @@ type guard struct {
 func newGuard(path string, c clock, log *slog.Logger) *guard {
 	g := &guard{path: path, clock: c, log: log}
 	if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &g.saved) == nil {
-		g.known = true // an unreadable mark is no mark: as at the first start
+		g.known = !g.saved.Wall.IsZero() // an unreadable mark is no mark: as at the first start
 	}
 	return g
 }
@@ -120,6 +120,9 @@ func (g *guard) suspect(now, earlier mark) {
 	}
 	if ahead <= jumpAllowed || g.clock.synced() {
 		return
+	}
+	if g.known && now.Wall.Sub(g.saved.Wall) <= jumpAllowed {
+		return // a clock that was set back has come home
 	}
 	g.ahead, g.doubted = ahead, now.Uptime
 	g.log.Error("the clock is far ahead of the last time seen and no time service vouches for it: "+

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"text/template"
 )
@@ -50,6 +51,7 @@ var (
 type settings struct {
 	Data, Backups, Users, Retention    string
 	Memory                             int64
+	Threads                            int
 	KeepExpired                        bool
 	Databases                          []string
 	Readable                           []struct{ Table, Time string }
@@ -83,6 +85,7 @@ func (e *Engine) writeConfig() error {
 		Users:              filepath.Join(dir, usersFile),
 		Retention:          e.options.Retention,
 		Memory:             e.options.MemoryLimit,
+		Threads:            max(2, runtime.NumCPU()/2),
 		KeepExpired:        e.guard.doubt() > 0,
 		Databases:          e.options.databases(),
 		Readable:           readable,

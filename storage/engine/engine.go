@@ -34,6 +34,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,7 @@ var (
 type tuning struct {
 	probeEvery   time.Duration // between two health checks
 	probeTimeout time.Duration // after which a health check counts as failed
+	lockPatience time.Duration // Open waits this long for a predecessor that is still leaving
 	clock        clock
 }
 
@@ -92,6 +94,7 @@ func standard() tuning {
 		// Generous: replacing a healthy engine that is merely busy costs a crash's
 		// reconciliation, and three in a row are needed.
 		probeTimeout: 4 * time.Second,
+		lockPatience: 15 * time.Second,
 		clock:        systemClock(),
 	}
 }
@@ -102,7 +105,6 @@ const (
 	backoffLast   = 5 * time.Second
 	backoffReset  = time.Minute      // of life after which the next restart is quick again
 	dialPatience  = 2 * time.Second  // Dial waits this long for a restart
-	lockPatience  = 15 * time.Second // Open waits this long for a predecessor that is still leaving
 	closePatience = 30 * time.Second // Close without a deadline kills after this
 )
 
@@ -199,6 +201,9 @@ func (o *Options) complete() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if runtime.GOOS != "linux" {
+		return errors.New("it runs on Linux only: use a ClickHouse server of your own with --clickhouse DSN")
 	}
 	var faults []error
 	for _, name := range o.databases() {

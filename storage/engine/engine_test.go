@@ -3,8 +3,10 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,11 @@ func TestOpenExplains(t *testing.T) {
 	if err := os.WriteFile(notALibrary, []byte("no"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	program := t.TempDir() + "/clickhouse"
+	script := "#!/bin/sh\necho \"Code: 1. DB::Exception: I was called as $1 ${2%%=*} ${3%%=*}\" >&2\nexit 3\n"
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		options engine.Options
 		want    string
@@ -115,6 +122,7 @@ func TestOpenExplains(t *testing.T) {
 		"no library":      {engine.Options{Dir: t.TempDir()}, "make engine"},
 		"missing library": {engine.Options{Library: "/nowhere/libchdb.so", Dir: t.TempDir()}, "not at /nowhere/libchdb.so: run `make engine`"},
 		"broken library":  {engine.Options{Library: notALibrary, Dir: t.TempDir()}, "cannot load the engine's library"},
+		"broken program":  {engine.Options{Library: program, Dir: t.TempDir()}, "I was called as local --config-file --query"},
 		"no folder":       {engine.Options{Library: library}, "no data folder"},
 		"bad database":    {engine.Options{Library: library, Dir: t.TempDir(), Database: "a;b"}, "database name"},
 		"bad retention":   {engine.Options{Library: library, Dir: t.TempDir(), Retention: "1 DAY) OR (1"}, "retention"},
@@ -151,8 +159,9 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 func TestCloseTwice(t *testing.T) {
 	dir := t.TempDir()
 	e := testkit.NewEngine(t, dir)
-	exec(t, connect(t, e, e.Writer(), "halfmask"),
-		"CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n", "INSERT INTO t VALUES (1)")
+	writer := connect(t, e, e.Writer(), "halfmask")
+	exec(t, writer, "CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n", "INSERT INTO t VALUES (1)")
+	writer.Close()
 	pid := e.PID()
 	for i := range 2 {
 		if err := e.Close(t.Context()); err != nil {
@@ -192,16 +201,50 @@ func TestCloseKillsAHungChild(t *testing.T) {
 }
 
 func TestSecondOwnerOfTheFolder(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	testkit.NewEngine(t, dir)
 	library, _ := testkit.Library()
-	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
+	e, err := engine.Tuned(t.Context(), engine.Options{Library: library, Dir: dir}, engine.Clock{})
 	if err == nil {
 		_ = e.Close(t.Context())
 		t.Fatal("two engines own one folder")
 	}
 	if want := fmt.Sprintf("another process uses the engine's data folder %s", dir); !strings.Contains(err.Error(), want) {
 		t.Errorf("error %q does not say %q", err, want)
+	}
+}
+
+// TestOpenTellsOfADamagedFolder guards against an engine that, instead of ending,
+// waits for somebody at its terminal.
+func TestOpenTellsOfADamagedFolder(t *testing.T) {
+	dir := t.TempDir()
+	e := testkit.NewEngine(t, dir)
+	writer := connect(t, e, e.Writer(), "halfmask")
+	exec(t, writer, "CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n")
+	writer.Close()
+	if err := e.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	err := filepath.WalkDir(filepath.Join(dir, "data"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Base(path) == "t.sql" {
+			damaged++
+			return os.Truncate(path, 0)
+		}
+		return err
+	})
+	if err != nil || damaged != 1 {
+		t.Fatalf("damaged %d files: %v", damaged, err)
+	}
+	library, _ := testkit.Library()
+	e, err = engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
+	if err == nil {
+		_ = e.Close(t.Context())
+		t.Fatal("started on a damaged folder")
+	}
+	for _, want := range []string{"damaged", "restore a backup", "Code: ", "t.sql"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
 	}
 }

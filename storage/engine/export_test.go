@@ -7,7 +7,7 @@ import (
 
 // Tuned opens an engine whose health is checked often, under a clock of the test's.
 func Tuned(ctx context.Context, o Options, c Clock) (*Engine, error) {
-	t := tuning{probeEvery: 50 * time.Millisecond, probeTimeout: time.Second, clock: systemClock()}
+	t := tuning{probeEvery: 50 * time.Millisecond, probeTimeout: time.Second, lockPatience: 500 * time.Millisecond, clock: systemClock()}
 	if c.Now != nil {
 		t.clock = clock{now: c.Now, uptime: c.Uptime, synced: c.Synced}
 	}
@@ -20,6 +20,3 @@ type Clock struct {
 	Uptime func() (string, time.Duration)
 	Synced func() bool
 }
-
-// MarkFile is the name of the file that keeps the newest time seen.
-const MarkFile = markFile

@@ -142,6 +142,8 @@ func (c *child) describeExit() string {
 func (c *child) startError() error {
 	code, words := c.stderr.code(), c.stderr.firstLine()
 	switch code {
+	case "62": // SYNTAX_ERROR
+		return fmt.Errorf("the engine's data in %s are damaged; move the folder aside and restore a backup: %s", c.options.Dir, words)
 	case "76": // CANNOT_OPEN_FILE
 		if strings.Contains(words, "Cannot lock file") {
 			return fmt.Errorf("%w %s: stop that process, or give this one a folder of its own", ErrLocked, c.options.Dir)

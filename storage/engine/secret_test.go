@@ -21,7 +21,9 @@ func TestSecretsStaySecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := testkit.NewEngine(t, dir)
-	exec(t, connect(t, e, e.Writer(), "halfmask"), eventsTable, "INSERT INTO events VALUES (now(), 1)")
+	writer := connect(t, e, e.Writer(), "halfmask")
+	exec(t, writer, eventsTable, "INSERT INTO events VALUES (now(), 1)")
+	writer.Close()
 	secrets := []string{e.Writer().Password, e.Reader().Password, ours}
 	for _, name := range []string{"cmdline", "environ"} {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", e.PID(), name))

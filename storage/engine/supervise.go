@@ -47,7 +47,7 @@ func (e *Engine) supervise(started chan<- error) {
 // startFirst starts the child; while a predecessor is still leaving the data
 // folder it tries again.
 func (e *Engine) startFirst() (*child, error) {
-	deadline := time.Now().Add(lockPatience)
+	deadline := time.Now().Add(e.tuning.lockPatience)
 	for {
 		c, err := e.start()
 		if err == nil || !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
@@ -163,7 +163,9 @@ func (e *Engine) stopTTL(c *child) {
 	if err := c.query(e.writer, e.tuning.probeTimeout, "SYSTEM STOP TTL MERGES"); err != nil {
 		e.log.Error("cannot stop deletion by age after a clock jump; replacing the engine", "error", err)
 		c.kill() // it starts again without TTL merges
+		return
 	}
+	e.log.Warn("deletion by age is stopped until the engine's next start")
 }
 
 // start starts one child and returns when it answers.

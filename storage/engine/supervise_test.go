@@ -84,6 +84,7 @@ func TestKilledChildComesBack(t *testing.T) {
 	if e.Restarts() != 3 {
 		t.Errorf("%d restarts told, want 3", e.Restarts())
 	}
+	writer.Close()
 	if err := e.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

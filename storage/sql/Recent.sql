@@ -8,5 +8,6 @@ SELECT
     device, browser, browser_version, os, os_version,
     network
 FROM events
-WHERE ts >= toDateTime({since:Int64}, 'UTC')
-ORDER BY ts, batch, visit, new_visit DESC, bounce DESC
+WHERE ts >= toDateTime({since:Int64}, 'UTC') - INTERVAL 1 DAY
+    AND visit IN (SELECT visit FROM events WHERE ts >= toDateTime({since:Int64}, 'UTC'))
+ORDER BY max(ts) OVER (PARTITION BY visit), visit, ts, batch, new_visit DESC, bounce DESC

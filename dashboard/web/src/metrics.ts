@@ -108,5 +108,6 @@ export function change(metric: Metric, now: number | null, before: number | null
   const direction: Direction = delta > 0 ? "up" : delta < 0 ? "down" : "same";
   const better: Direction = metric === "bounce_rate" ? "down" : "up";
   const verdict: Verdict = direction === "same" ? "neutral" : direction === better ? "better" : "worse";
-  return { text: signed(delta, locale) + (points ? " pts" : "%"), direction, verdict };
+  const unit = points ? (Math.abs(delta) === 1 ? " pt" : " pts") : "%";
+  return { text: signed(delta, locale) + unit, direction, verdict };
 }

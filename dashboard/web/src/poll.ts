@@ -97,10 +97,10 @@ export class Poll {
     this.last ??= number;
     const due = began >= this.refreshBy || (number !== this.last && began >= this.refreshAfter);
     if (!due || signal.aborted) return;
-    await this.options.refresh();
+    await Promise.all([this.options.refresh(), this.options.live(signal)]);
     this.last = number;
-    this.liveAfter = 0;
     const ended = performance.now();
+    this.liveAfter = ended + liveMs;
     this.refreshAfter = ended + rest(ended - began, fastMs);
     this.refreshBy = ended + Math.max(everyMs, rest(ended - began, everyMs));
   }

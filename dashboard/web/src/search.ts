@@ -10,7 +10,7 @@ import { filterDimensions, type Filter, type FilterKey } from "./state";
 const searched: FilterKey[] = ["page", "source", "event", "browser"];
 const perDimension = 4;
 const delayMs = 200;
-const devices = ["Desktop", "Mobile", "Tablet"];
+const devices = ["Desktop", "Mobile", "Tablet", "TV", "Console"];
 
 export interface SearchOptions {
   onPick: (filter: Filter) => void;

@@ -12,6 +12,7 @@ test("change against the previous period", () => {
     ["visitors", 0, 0, null],
     ["visitors", 5, null, null],
     ["bounce_rate", 40, 52, { text: "−12 pts", direction: "down", verdict: "better" }],
+    ["bounce_rate", 40, 41, { text: "−1 pt", direction: "down", verdict: "better" }],
     ["bounce_rate", 52, 40, { text: "+12 pts", direction: "up", verdict: "worse" }],
     ["bounce_rate", 40, 0, { text: "+40 pts", direction: "up", verdict: "worse" }],
     ["bounce_rate", null, 40, null],

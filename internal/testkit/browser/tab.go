@@ -65,7 +65,7 @@ func (tab *Tab) Unwatched(url string, background bool) (show func()) {
 	}
 	return func() {
 		tab.t.Helper()
-		_, err := chromedp.CallBrowser(tab.ctx, target.ActivateTarget, target.ActivateTargetParams{TargetID: got.TargetID})
+		_, err := chromedp.CallBrowser(tab.ctx, target.ActivateTarget, target.ActivateTargetParams(got))
 		if err != nil {
 			tab.t.Fatalf("cannot show %s: %v", url, err)
 		}
