@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // sites' time zones, also where the system has none
 
 	"github.com/alecthomas/kong"
 
