@@ -9,7 +9,8 @@ COPY collector/tracker collector/tracker
 COPY dashboard/web dashboard/web
 RUN npm run build
 COPY scripts/engine scripts/engine
-RUN scripts/engine/fetch
+# Under one name, because a file that a later step moves is in the image twice.
+RUN scripts/engine/fetch && mv .cache/engine/node_modules/@chdb/lib-linux-*-gnu/libchdb.so /src/libchdb.so
 
 # 2. The binary.
 FROM golang:1.26-bookworm AS build
@@ -33,9 +34,10 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && scripts/g
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/halfmask --create-home halfmask && chmod 0700 /var/lib/halfmask
 COPY --from=build /out/halfmask /usr/bin/halfmask
-COPY --from=web /src/.cache/engine/node_modules/@chdb/ /tmp/engine/
-RUN mkdir -p /usr/lib/halfmask && mv /tmp/engine/lib-linux-*-gnu/libchdb.so /usr/lib/halfmask/ && rm -r /tmp/engine
+COPY --from=web /src/libchdb.so /usr/lib/halfmask/libchdb.so
 COPY --from=geoip /src/.cache/geoip/country.mmdb /usr/lib/halfmask/country.mmdb
+# For --clickhouse with ?secure=true.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE NOTICE /usr/share/doc/halfmask/
 USER halfmask
 VOLUME /var/lib/halfmask

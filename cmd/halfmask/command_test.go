@@ -124,7 +124,8 @@ func TestEnvironmentTwins(t *testing.T) {
 func TestTrustedProxiesTakeAddressesAndNetworks(t *testing.T) {
 	s := settings{Listen: ":1", DashboardListen: ":2", OpsListen: ":3", EngineMemory: 1024, SpoolMax: 1024, MaxConnections: 100,
 		BatchInterval: 1e9, SyncInterval: 5e6, ShutdownTimeout: 1e10,
-		TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8", " ::1 ", "2001:db8::/32"}}
+		TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8", " ::1 ", "2001:db8::/32",
+			"::ffff:192.0.2.1", "::ffff:172.16.0.0/108"}}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestTrustedProxiesTakeAddressesAndNetworks(t *testing.T) {
 	for _, p := range s.proxies {
 		got = append(got, p.String())
 	}
-	if want := "127.0.0.1/32 10.0.0.0/8 ::1/128 2001:db8::/32"; strings.Join(got, " ") != want {
+	if want := "127.0.0.1/32 10.0.0.0/8 ::1/128 2001:db8::/32 192.0.2.1/32 172.16.0.0/12"; strings.Join(got, " ") != want {
 		t.Errorf("proxies are %v, want %s", got, want)
 	}
 }

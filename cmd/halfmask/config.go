@@ -180,9 +180,16 @@ func (s *settings) Validate() error {
 	return errors.Join(errs...)
 }
 
+// parsePrefix reads a network, or an address as the network of it alone. IPv4
+// in IPv6 clothes becomes IPv4, as the peers' addresses are.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap()
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	return netip.ParsePrefix(text)
+	prefix, err := netip.ParsePrefix(text)
+	if err == nil && prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+	}
+	return prefix, err
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // sites' time zones, also where the system has none
 
 	"github.com/alecthomas/kong"
 
@@ -48,8 +49,14 @@ func main() {
 	if err := harden(); err != nil {
 		fmt.Fprintln(os.Stderr, "halfmask:", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, stop := context.WithCancel(context.Background())
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-asked
+		signal.Stop(asked) // first: whoever sees that we stop can end us at once with a second signal
+		stop()
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
