@@ -10,7 +10,9 @@ import (
 )
 
 // ParseDSN turns clickhouse://user:password@host:9000/database?secure=true
-// into Options. Several hosts are separated by commas. Parameters:
+// into Options. It names one host: the tables are that server's own, not yet
+// replicated, so batches spread over several would be told apart by none of
+// them. Parameters:
 //
 //	secure=true          TLS; the port defaults to 9440 instead of 9000
 //	skip_verify=true     TLS without checking the server's certificate
@@ -43,9 +45,11 @@ func ParseDSN(dsn string) (Options, error) {
 	case skip:
 		return Options{}, errDSN("skip_verify needs secure=true")
 	}
-	if o.Addr, err = addresses(u.Host, secure); err != nil {
+	host, err := address(u.Host, secure)
+	if err != nil {
 		return Options{}, err
 	}
+	o.Addr = []string{host}
 	o.Database = strings.Trim(u.Path, "/")
 	if u.User != nil {
 		o.Writer.User = u.User.Username()
@@ -83,21 +87,20 @@ func boolean(q url.Values, name string) (bool, error) {
 	return v, nil
 }
 
-// addresses gives every host a port.
-func addresses(hosts string, secure bool) ([]string, error) {
+// address gives the host a port.
+func address(host string, secure bool) (string, error) {
+	switch {
+	case host == "":
+		return "", errDSN("it names no host")
+	case strings.Contains(host, ","):
+		return "", errDSN("it names several hosts; name one server, whose own tables are used")
+	}
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host, nil
+	}
 	port := "9000"
 	if secure {
 		port = "9440"
 	}
-	var all []string
-	for _, host := range strings.Split(hosts, ",") {
-		if host == "" {
-			return nil, errDSN("it names no host")
-		}
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(strings.Trim(host, "[]"), port)
-		}
-		all = append(all, host)
-	}
-	return all, nil
+	return net.JoinHostPort(strings.Trim(host, "[]"), port), nil
 }
