@@ -81,7 +81,7 @@ func TestRealWebLog(t *testing.T) {
 	if spooled < people*50 {
 		t.Fatalf("only %d bytes of spool were searched for %d events", spooled, people)
 	}
-	metrics := scrape(t, server)
+	metrics := []byte(fetch(t, server.Operations+"/metrics"))
 	server.Stop(t) // stores what the spool holds
 	search.bytes("the output", []byte(server.Output()))
 	search.bytes("the metrics", metrics)
@@ -179,20 +179,6 @@ func pagePath(t *testing.T, target string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimRight(u.Path, " ")
-}
-
-func scrape(t *testing.T, server *e2e.Server) []byte {
-	t.Helper()
-	response, err := http.Get(server.Operations + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 // searcher looks for the log's addresses in what Halfmask wrote.
