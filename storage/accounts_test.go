@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -68,24 +69,29 @@ func TestUsers(t *testing.T) {
 
 func TestAddUserByManyAtOnce(t *testing.T) {
 	s := open(t)
-	var wg sync.WaitGroup
-	errs := make([]error, 4)
-	for i := range errs {
-		wg.Go(func() {
-			errs[i] = s.AddUser(t.Context(), account.User{ID: account.UserID(i + 1), Name: "admin", Created: aDay})
-		})
-	}
-	wg.Wait()
-	won := 0
-	for _, err := range errs {
-		if err == nil {
-			won++
-		} else if !errors.Is(err, ErrExists) {
-			t.Error(err)
+	// One name after the other, because the adders meet in another way each time.
+	for round := range 20 {
+		name := fmt.Sprintf("admin-%d", round)
+		var wg sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			wg.Go(func() {
+				id := account.UserID(round*len(errs) + i + 1)
+				errs[i] = s.AddUser(t.Context(), account.User{ID: id, Name: name, Created: aDay})
+			})
 		}
-	}
-	if n, err := s.CountUsers(t.Context()); won != 1 || n != 1 || err != nil {
-		t.Errorf("%d adders won, %d users exist (%v)", won, n, err)
+		wg.Wait()
+		won := 0
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else if !errors.Is(err, ErrExists) {
+				t.Error(err)
+			}
+		}
+		if n, err := s.CountUsers(t.Context()); won != 1 || n != round+1 || err != nil {
+			t.Fatalf("%s: %d adders won, %d users exist (%v)", name, won, n, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -21,27 +22,49 @@ var (
 // of two collectors that add the same thing at once, the first wins and both
 // read back what counts.
 
-// insertOnce inserts r under its token and asks read for what counts then. A
-// token can survive a crash that its row did not; so if nothing is there
-// afterwards the row is inserted under a token of its own.
+const (
+	publishWait  = 5 * time.Second
+	publishFirst = 5 * time.Millisecond
+	onceTokens   = 3
+)
+
+// insertOnce inserts r under its token and asks read for what counts then.
+//
+// The server records a token before it shows the row. So a row that is not
+// there after a yes is either on its way, brought by somebody else's insert
+// under that token, or was lost by a crash in between. The first is waited for;
+// then the row is inserted under the next token, which is the same for all who
+// come to that conclusion.
 func insertOnce[T any](ctx context.Context, s *Store, r row, read func(context.Context) (T, bool, error)) (T, error) {
 	var none T
-	if err := s.insertRow(ctx, r); err != nil {
-		return none, err
+	first := r.token
+	for n := range onceTokens {
+		if n > 0 {
+			r.token = fmt.Sprintf("%s-again-%d", first, n)
+		}
+		if err := s.insertRow(ctx, r); err != nil {
+			return none, err
+		}
+		if v, ok, err := awaitRow(ctx, read); err != nil || ok {
+			return v, err
+		}
 	}
-	v, ok, err := read(ctx)
-	if err != nil || ok {
-		return v, err
+	return none, errors.New("ClickHouse acknowledged a row and does not show it")
+}
+
+// awaitRow asks read until it finds something or publishWait is over.
+func awaitRow[T any](ctx context.Context, read func(context.Context) (T, bool, error)) (v T, ok bool, err error) {
+	pause := publishFirst
+	for end := time.Now().Add(publishWait); ; pause = min(2*pause, 20*publishFirst) {
+		if v, ok, err = read(ctx); err != nil || ok || time.Now().After(end) {
+			return v, ok, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, false, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	r.token += "-" + newQueryID()
-	if err := s.insertRow(ctx, r); err != nil {
-		return none, err
-	}
-	v, ok, err = read(ctx)
-	if err == nil && !ok {
-		err = errors.New("ClickHouse acknowledged a row and does not show it")
-	}
-	return v, err
 }
 
 // one runs a SELECT that has one row or none.

@@ -31,17 +31,16 @@ func (s *Store) AddUser(ctx context.Context, u account.User) error {
 }
 
 func (s *Store) addUser(ctx context.Context, u userRecord) error {
-	switch _, taken, err := s.UserByName(ctx, u.Name); {
-	case err != nil:
-		return err
-	case taken:
-		return ErrExists
-	}
-	var generation uint64
+	// Both come from one look at the table: were the generation asked for
+	// later, a user added in between would pass for one deleted long ago.
+	var generation, living uint64
 	if _, err := s.one(ctx, statement{
-		name: "AddUser", sql: sqlText("AddUser.generation"), args: []any{clickhouse.Named("name", u.Name)},
-	}, &generation); err != nil {
+		name: "AddUser", sql: sqlText("AddUser"), args: []any{clickhouse.Named("name", u.Name)},
+	}, &generation, &living); err != nil {
 		return err
+	}
+	if living > 0 {
+		return ErrExists
 	}
 	counts, err := insertOnce(ctx, s, row{
 		name: "AddUser", into: insertUsers, values: u.values(),

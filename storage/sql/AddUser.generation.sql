@@ -1,3 +1,0 @@
-SELECT count()
-FROM users
-WHERE name = {name:String}

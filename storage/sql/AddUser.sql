@@ -1,0 +1,3 @@
+SELECT count(), countIf(NOT deleted)
+FROM users FINAL
+WHERE name = {name:String}
