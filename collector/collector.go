@@ -65,6 +65,11 @@ type Options struct {
 	// Limits bound what a peer can ask for; zero fields get the defaults.
 	Limits Limits
 
+	// Books returns the counter of a fate ("received", "accepted", "dropped",
+	// "suppressed", "rejected" or "refused") and a reason, which outlives the
+	// process and is shown as the metric desc. nil: they count for this process.
+	Books func(fate, reason string, desc *prometheus.Desc) Counter
+
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: metrics are counted for nobody
 }
@@ -144,7 +149,7 @@ func New(o Options) *Collector {
 	}
 	c.calls.New = func() any { return new(call) }
 	c.guests.limits(c.limits.Connections, c.limits.ConnectionsPerPeer)
-	c.metrics = newMetrics(o.Registerer, c.guests.count)
+	c.metrics = newMetrics(&o, c.guests.count)
 	c.server = &fasthttp.Server{
 		Handler:       c.handle,
 		ErrorHandler:  c.fail,

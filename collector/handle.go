@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"unsafe"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"github.com/halfmask/halfmask/collector/beacon"
@@ -50,11 +49,11 @@ func (c *Collector) handle(ctx *fasthttp.RequestCtx) {
 	switch string(path) {
 	case eventPath:
 		if ctx.IsPost() {
-			t.at, t.pending = eventEndpoint, 1
+			t.expect(eventEndpoint, 1)
 		}
 	case pixelPath:
 		if ctx.IsGet() {
-			t.at, t.pending = pixelEndpoint, 1
+			t.expect(pixelEndpoint, 1)
 		}
 	}
 	if why, bad := c.improper(ctx); bad {
@@ -163,7 +162,7 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		t.settleAll(c.metrics.rejected[rejectionOf(faults)])
 		reject(ctx, t.at, faults)
 	} else {
-		t.pending = len(l.beacon.Domains)
+		t.expect(t.at, len(l.beacon.Domains))
 		l.beacon.Fill(&l.hit)
 		l.hit.At = ctx.Time()
 		l.hit.UserAgent = userAgent(h)
@@ -244,7 +243,7 @@ func (c *Collector) record(l *call, addr netip.Addr, t *tally) (r result) {
 
 // refusalOf returns the counter of a refusal; one that is not known counts as
 // a fault of ours rather than as nothing.
-func (c *Collector) refusalOf(o event.Outcome) prometheus.Counter {
+func (c *Collector) refusalOf(o event.Outcome) Counter {
 	if int(o) < len(c.metrics.refused) {
 		return c.metrics.refused[o]
 	}

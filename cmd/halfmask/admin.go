@@ -19,6 +19,7 @@ type admin struct {
 	store    *storage.Store
 	registry *registry.Registry
 	snippet  func(domain string) string
+	recount  func() // has the books compared with storage soon; nil without a server
 }
 
 type (
@@ -69,7 +70,11 @@ func (a *admin) siteRemove(ctx context.Context, args siteArgs) (removed, error) 
 	if err != nil {
 		return removed{}, err
 	}
-	return removed{events}, a.changed(ctx, "site.remove", args.Domain)
+	err = a.changed(ctx, "site.remove", args.Domain)
+	if a.recount != nil {
+		a.recount()
+	}
+	return removed{events}, err
 }
 
 func (a *admin) userAdd(ctx context.Context, args userAddArgs) (none, error) {

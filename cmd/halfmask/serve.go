@@ -123,7 +123,7 @@ func (l *listeners) close() {
 // fails.
 func (h *house) serve(ctx context.Context, l *listeners) error {
 	h.collectorURL = orElse(h.settings.PublicURL, localURL(l.collector.Addr()))
-	closeControl, err := h.settings.control(h.whenUp(h.admin.operations()), h.log)
+	closeControl, err := h.settings.control(h.operations(), h.log)
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,13 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	case err := <-failures:
 		return fmt.Errorf("a listener failed: %w", err)
 	}
+}
+
+// operations are what commands may ask of this server.
+func (h *house) operations() map[string]operation {
+	ops := h.whenUp(h.admin.operations())
+	ops["ledger"] = handle(h.readLedger) // it has an answer while storage is away
+	return ops
 }
 
 // whenUp makes operations wait until storage is ready.
@@ -211,6 +218,7 @@ func (h *house) door() (*collector.Collector, error) {
 		Assets:         assets,
 		TrustedProxies: h.settings.proxies,
 		Limits:         collector.Limits{Connections: h.settings.MaxConnections},
+		Books:          h.books,
 		Logger:         h.log,
 		Registerer:     h.metrics,
 	}), nil
@@ -302,11 +310,25 @@ func orElse(s, otherwise string) string {
 
 // alone runs f against the data folder when no server does: it starts what
 // storage needs, quietly, and stops it again.
-func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) (err error) {
+func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) error {
+	return c.withStorage(ctx, s, func(h *house) error {
+		sites, err := registry.Open(c.path(sitesFile))
+		if err != nil {
+			h.log.Warn("going on without the snapshot of sites", "error", err)
+		}
+		a := &admin{store: h.store, registry: sites, snippet: func(domain string) string {
+			return tracker.Snippet(c.PublicURL, domain)
+		}}
+		return f(local(a.operations()))
+	})
+}
+
+// withStorage runs f with a house that has storage and nothing else.
+func (p *place) withStorage(ctx context.Context, s *streams, f func(*house) error) (err error) {
 	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h := &house{
-		stairs: stairs{log: log}, settings: &settings{place: c.place, EngineMemory: 512},
-		metrics: newMetrics(), out: s, collectorURL: c.PublicURL,
+		stairs: stairs{log: log}, settings: &settings{place: *p, EngineMemory: 512},
+		metrics: newMetrics(), out: s,
 	}
 	defer func() {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -319,12 +341,5 @@ func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) (e
 	if err := h.store.Migrate(ctx, func(line string) { fmt.Fprintln(s.err, line) }); err != nil {
 		return err
 	}
-	sites, err := registry.Open(c.path(sitesFile))
-	if err != nil {
-		log.Warn("going on without the snapshot of sites", "error", err)
-	}
-	a := &admin{store: h.store, registry: sites, snippet: func(domain string) string {
-		return tracker.Snippet(h.collectorURL, domain)
-	}}
-	return f(local(a.operations()))
+	return f(h)
 }

@@ -226,7 +226,8 @@ func (s *Shipper) acknowledge(j *job, epoch string) {
 }
 
 func (s *Shipper) quarantine(j *job, why error) error {
-	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
+	seq := j.segment.Seq
+	if err := s.opts.Books.Quarantined(seq, uint64(j.count+j.unread), func() error { return s.opts.Source.Quarantine(seq) }); err != nil {
 		j.bad = badTries - 1
 		return &failure{failSettle, err}
 	}
@@ -239,14 +240,11 @@ func (s *Shipper) quarantine(j *job, why error) error {
 // leave takes a finished segment out of the source. One with records that do
 // not decode is kept in quarantine, for a version that can read them.
 func (s *Shipper) leave(j *job) error {
-	seq := j.segment.Seq
-	if j.unread == 0 {
-		if err := s.opts.Source.Settle(seq); err != nil {
-			return &failure{failSettle, err}
-		}
-		return nil
+	seq, away := j.segment.Seq, s.opts.Source.Settle
+	if j.unread > 0 {
+		away = s.opts.Source.Quarantine
 	}
-	if err := s.opts.Source.Quarantine(seq); err != nil {
+	if err := s.opts.Books.Settled(seq, j.days, uint64(j.unread), func() error { return away(seq) }); err != nil {
 		return &failure{failSettle, err}
 	}
 	s.metrics.quarantined.Add(float64(j.unread))
