@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"ingest/session":       {"event"},
 	"ingest/record":        {"event"},
 	"ingest/spool":         {},
+	"ingest/ledger":        {"event"},
 	"ingest/batch":         {"event", "ingest/record", "ingest/spool"},
 	"storage":              {"event", "stats", "account", "ingest/batch", "collector/anonymize"},
 	"storage/engine":       {},
@@ -66,7 +67,7 @@ var restricted = []struct {
 	{"github.com/oschwald/", []string{"collector/anonymize", "scripts/geoip"}, "only anonymize looks addresses up"},
 	{"github.com/maxmind/", []string{"scripts/geoip"}, "only the database converter writes address databases"},
 	{"github.com/ebitengine/purego", []string{"storage/engine"}, "only the engine's launcher loads libraries"},
-	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "storage", "storage/engine"},
+	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "ingest/ledger", "storage", "storage/engine"},
 		"borrowed strings are made where memory is owned, nowhere else"},
 }
 
