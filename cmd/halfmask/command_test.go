@@ -122,7 +122,7 @@ func TestEnvironmentTwins(t *testing.T) {
 }
 
 func TestTrustedProxiesTakeAddressesAndNetworks(t *testing.T) {
-	s := settings{Listen: ":1", DashboardListen: ":2", OpsListen: ":3", EngineMemory: 1024, SpoolMax: 1024, MaxConnections: 100,
+	s := settings{Listen: ":1", DashboardListen: ":2", OpsListen: ":3", EngineMemory: 1024, SpoolMax: 1024, MaxConnections: 100, MaxVisits: 4096,
 		BatchInterval: 1e9, SyncInterval: 5e6, ShutdownTimeout: 1e10,
 		TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8", " ::1 ", "2001:db8::/32",
 			"::ffff:192.0.2.1", "::ffff:172.16.0.0/108"}}

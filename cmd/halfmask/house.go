@@ -62,10 +62,6 @@ type house struct {
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
 	recount      chan struct{} // wakes runAudits
-
-	// recalled: the visits of the last run are known, from its snapshot or from
-	// storage. Only the work on storage writes it once that has begun.
-	recalled bool
 }
 
 // open starts everything but the listeners, like stairs: each step may lean on
@@ -223,12 +219,9 @@ func engineStorage(e *engine.Engine) storage.Options {
 // storage come up in the background.
 func (h *house) openIngest(ctx context.Context) error {
 	enricher := enrich.New(enrich.Options{})
-	var err error
-	if h.visits, err = session.New(session.Options{Registerer: h.metrics}); err != nil {
+	if err := h.openVisits(); err != nil {
 		return err
 	}
-	h.recalled = h.recallVisits()
-	h.started("the visits", allBy, func(context.Context) error { return h.saveVisits() })
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
@@ -309,7 +302,7 @@ func (h *house) takeOver(ctx context.Context) error {
 	if err := h.salts.Attach(ctx, h.store); err != nil {
 		return err
 	}
-	if h.recalled {
+	if h.visits.Complete() {
 		return nil
 	}
 	err := h.restoreVisits(ctx)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 )
 
 // storagePatience is how long a start with known sites waits for storage
-// before it opens the door all the same. After a crash, visits of before the
-// start can only be gone on with once storage is there, so it is worth a moment.
+// before it opens the dashboard all the same; and the door, too, if the machine
+// went down: the visits of before can only be gone on with once storage is
+// there, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
 // commandPatience is how long a command waits for a server that is starting or
@@ -128,19 +130,26 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 		return err
 	}
 	h.started("the control socket", allBy, func(context.Context) error { closeControl(); return nil })
-	if !h.ready(ctx) {
-		return nil
-	}
+	failures := make(chan error, 4)
+	h.serveHTTP("operations", l.operations, webServer(opsHandler(h.metrics, h.log, h.checks()), h.log), failures)
 	door, err := h.door()
 	if err != nil {
 		return err
 	}
+	open := h.opener(door, l.collector, failures)
+	// Whatever comes next, the door closes first.
+	defer h.parting("the door", door.Shutdown)
+	if h.knowsAll() {
+		open()
+	}
+	if !h.ready(ctx) {
+		return nil
+	}
+	open()
 	dash := dashboard.New(dashboard.Options{
 		Stats: h.store, Accounts: h.store, Sites: h.sites, PublicURL: h.collectorURL,
 		TrustedProxies: h.settings.proxies, Logger: h.log, Registerer: h.metrics, Version: Version,
 	})
-	failures := make(chan error, 4)
-	h.serveHTTP("operations", l.operations, webServer(opsHandler(h.metrics, h.log, h.checks()), h.log), failures)
 	h.serveHTTP("dashboard", l.dashboard, dash.Server(), failures)
 	if l.demo != nil {
 		if err := h.addDemo(ctx); err != nil {
@@ -149,10 +158,6 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 		dashboardURL := orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr()))
 		h.serveHTTP("demo", l.demo, webServer(demo.Handler(h.collectorURL, demoDomain, dashboardURL), h.log), failures)
 	}
-	// The door opens last and closes first.
-	go func() { failures <- door.Serve(l.collector) }()
-	h.parting("the door", door.Shutdown)
-	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
 	h.worker(ctx, "the invitation", func(ctx context.Context) {
 		h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
 	})
@@ -163,6 +168,18 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 		return fmt.Errorf("a listener failed: %w", err)
 	}
 }
+
+// opener returns what opens the door, once.
+func (h *house) opener(door *collector.Collector, l net.Listener, failures chan<- error) func() {
+	return sync.OnceFunc(func() {
+		go func() { failures <- door.Serve(l) }()
+		fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.Addr()))
+	})
+}
+
+// knowsAll tells whether nothing that the door needs is still to be learned
+// from storage: there is no reason to keep visitors waiting then.
+func (h *house) knowsAll() bool { return len(h.sites.Sites()) > 0 && h.visits.Complete() }
 
 // operations are what commands may ask of this server.
 func (h *house) operations() map[string]operation {
@@ -199,7 +216,7 @@ func (h *house) ready(ctx context.Context) bool {
 	select {
 	case <-h.up:
 	case <-patience:
-		h.log.Warn("opening the door without storage; accepted events wait in the spool")
+		h.log.Warn("going on without storage; accepted events wait in the spool")
 	case <-ctx.Done():
 		return false
 	}
