@@ -24,8 +24,9 @@ var allowed = map[string][]string{
 	"event":                {},
 	"stats":                {"event"},
 	"account":              {"event"},
-	"collector":            {"event", "collector/consent", "collector/beacon"},
+	"collector":            {"event", "collector/consent", "collector/beacon", "collector/poll"},
 	"collector/consent":    {},
+	"collector/poll":       {},
 	"collector/beacon":     {"event"},
 	"collector/anonymize":  {"event"},
 	"collector/tracker":    {"collector"},
@@ -66,7 +67,7 @@ var restricted = []struct {
 	{"github.com/oschwald/", []string{"collector/anonymize", "scripts/geoip"}, "only anonymize looks addresses up"},
 	{"github.com/maxmind/", []string{"scripts/geoip"}, "only the database converter writes address databases"},
 	{"github.com/ebitengine/purego", []string{"storage/engine"}, "only the engine's launcher loads libraries"},
-	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "storage", "storage/engine"},
+	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "collector/poll", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "storage", "storage/engine"},
 		"borrowed strings are made where memory is owned, nowhere else"},
 }
 
