@@ -58,7 +58,7 @@ var restricted = []struct {
 }{
 	{"net/netip", []string{"collector", "collector/anonymize", "cmd/halfmask", "dashboard", "bench/workload", "bench/load"},
 		"only the door and anonymize handle whole addresses (and the dashboard's login throttle, in memory)"},
-	{"net", []string{"collector", "cmd/halfmask", "storage", "storage/engine", "scripts/geoip", "bench/load"},
+	{"net", []string{"collector", "collector/poll", "cmd/halfmask", "storage", "storage/engine", "scripts/geoip", "bench/load"},
 		"its types hold whole addresses too, as bytes and text: only who listens or dials needs them"},
 	{"net/http", []string{"dashboard", "cmd/halfmask", "internal/demo", "e2e", "bench/load"},
 		"a request holds everything that a visitor sends, and nothing may be asked of the outside world"},
