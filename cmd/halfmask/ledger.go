@@ -177,9 +177,9 @@ func (c *ledgerCommand) show(s *streams, b *ledger.Balance) error {
 }
 
 func printLedger(to io.Writer, b *ledger.Balance) error {
-	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(name string, n string, note string) { fmt.Fprintf(t, "%s\t%s\t  %s\n", name, n, note) }
-	fmt.Fprintf(t, "%s\t%s\t  %s\n", "received", thousands(int64(b.Received.Total())), reasons(b.Received))
+	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	line := func(name, n, note string) { fmt.Fprintf(t, "%s\t%13s\t%s\n", name, n, note) }
+	line("received", thousands(int64(b.Received.Total())), reasons(b.Received))
 	line("stored", thousands(int64(b.Stored)), "")
 	line("spooled", thousands(int64(b.Spooled)), "")
 	for _, r := range []struct {
