@@ -24,7 +24,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		name string
 		kill func(*testing.T, *e2e.Server)
 	}{
-		{"halfmask", func(t *testing.T, s *e2e.Server) { s.Kill(t); s.Restart(t); balances(t, s) }},
+		{"halfmask", func(t *testing.T, s *e2e.Server) { s.Kill(t); s.Restart(t) }},
 		{"engine", func(t *testing.T, s *e2e.Server) { s.KillEngine(t) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,8 +46,7 @@ func TestKilledUnderLoad(t *testing.T) {
 				return server.Metrics(t).Value("halfmask_spool_pending_events") == 0
 			})
 			checkStored(t, server, token, accepted, sent)
-			balancesAtRest(t, server, server.Totals(t, token, "example.com", "events")[0])
-			// What the books say must be what the listeners of all runs saw.
+			// What the books say of this run must be what its listeners saw.
 			m := server.Metrics(t)
 			if refused := m.Value("halfmask_collector_refused_events_total"); refused != 0 {
 				t.Errorf("%v events were refused", refused)
