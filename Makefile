@@ -48,6 +48,10 @@ run: build engine geoip ## Build and start everything, with a demo site to click
 chromium:
 	@scripts/chromium
 
+.PHONY: strace
+strace:
+	@scripts/strace
+
 .PHONY: lint
 lint: web ## Check formatting, vet, staticcheck and the front end's types
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt would change these files'; exit 1; }
@@ -56,7 +60,7 @@ lint: web ## Check formatting, vet, staticcheck and the front end's types
 	npm run --silent check
 
 .PHONY: test
-test: lint engine geoip chromium ## Run every test: real engine, real browser, race detector
+test: lint engine geoip chromium strace ## Run every test: real engine, real browser, race detector
 	npm run --silent test:web
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
 

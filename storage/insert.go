@@ -86,8 +86,36 @@ func (s *Store) prepare(ctx context.Context, name, into, token string) (driver.B
 			}
 			settings[setting], settings["insert_deduplication_token"] = value, token
 		}
-		return s.writer.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithQueryID(newQueryID()), clickhouse.WithSettings(settings)), into)
+		return s.writer.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithQueryID(insertID(token)), clickhouse.WithSettings(settings)), into)
 	}, func(b driver.Batch) { _ = b.Abort() })
+}
+
+// insertID names an attempt to insert under a token: the token and something of
+// the attempt's own. The rows are sent only once the server has accepted the
+// query by that name, so an insert that can still bring rows is one that running
+// finds.
+func insertID(token string) string {
+	if token == "" {
+		return newQueryID()
+	}
+	return token + "/" + newQueryID()
+}
+
+// Running reports whether ClickHouse is at work on an insert of the batch, under
+// whatever token and of whichever collector.
+func (s *Store) Running(ctx context.Context, spool, seq uint64) (bool, error) {
+	n, err := s.running(ctx, fmt.Sprintf("%016x-%016x", spool, seq))
+	if err != nil {
+		return false, fmt.Errorf("cannot learn whether batch %d is being inserted: %w", seq, err)
+	}
+	return n, nil
+}
+
+// running reports whether an insert under a token that begins so is under way.
+func (s *Store) running(ctx context.Context, token string) (bool, error) {
+	var n uint64
+	_, err := s.one(ctx, statement{name: "Running", sql: sqlText("Running"), args: []any{clickhouse.Named("token", token)}}, &n)
+	return n > 0, err
 }
 
 // deduplication names the setting that makes the server heed tokens whatever
