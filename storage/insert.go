@@ -50,7 +50,9 @@ func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bo
 	if block.rows() == 0 {
 		return nil
 	}
-	prepared, err := s.prepare(ctx, "Insert", insertEvents, b.Token)
+	settings := clickhouse.Settings{}
+	s.quorum(settings)
+	prepared, err := s.prepare(ctx, "Insert", insertEvents, b.Token, settings)
 	if err != nil {
 		return err
 	}
@@ -76,9 +78,9 @@ func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bo
 
 // prepare opens an INSERT. Whatever a repetition must not do twice carries a
 // token; without one the block's content is its own.
-func (s *Store) prepare(ctx context.Context, name, into, token string) (driver.Batch, error) {
+func (s *Store) prepare(ctx context.Context, name, into, token string, settings clickhouse.Settings) (driver.Batch, error) {
 	return wait(ctx, s, name+".prepare", func(ctx context.Context) (driver.Batch, error) {
-		settings := clickhouse.Settings{"async_insert": 0}
+		settings["async_insert"] = 0
 		if token != "" {
 			setting, value, err := s.deduplication(ctx)
 			if err != nil {
@@ -102,8 +104,13 @@ func insertID(token string) string {
 }
 
 // Running reports whether ClickHouse is at work on an insert of the batch, under
-// whatever token and of whichever collector.
+// whatever token and of whichever collector. A cluster need not be asked: there a
+// token that is known keeps every insert under it harmless, wherever it is. But
+// its Keepers must have had the time to agree on what is known.
 func (s *Store) Running(ctx context.Context, spool, seq uint64) (bool, error) {
+	if s.clustered() {
+		return !s.hosts.settled(), nil
+	}
 	n, err := s.running(ctx, fmt.Sprintf("%016x-%016x", spool, seq))
 	if err != nil {
 		return false, fmt.Errorf("cannot learn whether batch %d is being inserted: %w", seq, err)
@@ -150,7 +157,7 @@ type row struct {
 }
 
 func (s *Store) insertRow(ctx context.Context, r row) error {
-	b, err := s.prepare(ctx, r.name, r.into, r.token)
+	b, err := s.prepare(ctx, r.name, r.into, r.token, clickhouse.Settings{})
 	if err != nil {
 		return err
 	}

@@ -60,9 +60,12 @@ func insertOnce[T any](ctx context.Context, s *Store, r row, read func(context.C
 func awaitRow[T any](ctx context.Context, s *Store, token string, read func(context.Context) (T, bool, error)) (v T, ok bool, err error) {
 	pause := publishFirst
 	for end := time.Now().Add(publishWait); ; pause = min(2*pause, 20*publishFirst) {
-		atWork, err := s.running(ctx, token+"/")
-		if err != nil {
-			return v, false, err
+		// A row whose token a cluster knows is there, if not on this replica yet.
+		atWork := s.clustered()
+		if !atWork {
+			if atWork, err = s.running(ctx, token+"/"); err != nil {
+				return v, false, err
+			}
 		}
 		if v, ok, err = read(ctx); err != nil || ok || !atWork {
 			return v, ok, err
