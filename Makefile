@@ -64,6 +64,11 @@ test: lint engine geoip chromium strace ## Run every test: real engine, real bro
 	npm run --silent test:web
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
 
+.PHONY: test-cluster
+test-cluster: engine ## Run the tests of a replicated cluster: two real engines, a real ZooKeeper
+	@scripts/zookeeper
+	HALFMASK_TEST_CLUSTER=1 $(GO) test -count=1 -run Cluster -v ./storage
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)
 	@scripts/fuzz $(or $(FUZZTIME),30s)
