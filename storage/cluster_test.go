@@ -215,9 +215,7 @@ func ship(t *testing.T, s *Store, collector int) *shipping {
 				t.Error(err)
 				break
 			}
-			if n++; n%20 == 0 {
-				l.spool.Seal()
-			}
+			n++
 			time.Sleep(time.Millisecond)
 		}
 		l.sent <- n
