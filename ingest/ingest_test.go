@@ -135,6 +135,7 @@ func TestAHitBecomesAnEventInTheSpool(t *testing.T) {
 halfmask_ingest_hits_total{outcome="accepted"} 2
 halfmask_ingest_hits_total{outcome="bot"} 1
 halfmask_ingest_hits_total{outcome="no_visit_for_engagement"} 1
+halfmask_ingest_hits_total{outcome="not_synced"} 0
 halfmask_ingest_hits_total{outcome="spool_full"} 0
 halfmask_ingest_hits_total{outcome="stopping"} 0
 `
