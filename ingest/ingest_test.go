@@ -150,9 +150,9 @@ type failing struct {
 	err error
 }
 
-func (f *failing) Append(payload []byte) error {
+func (f *failing) Append(payload []byte) (spool.Position, error) {
 	if f.err != nil {
-		return f.err
+		return spool.Position{}, f.err
 	}
 	return f.Spool.Append(payload)
 }
@@ -224,7 +224,8 @@ func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), l
 // nowhere takes everything.
 type nowhere struct{}
 
-func (nowhere) Append([]byte) error { return nil }
+func (nowhere) Append([]byte) (spool.Position, error) { return spool.Position{}, nil }
+func (nowhere) Wait(spool.Position) error             { return nil }
 
 // crowd is what steady state looks like: 1,000 paths, 200 user agents and
 // 50,000 visitors.

@@ -35,7 +35,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Append(payload); err != nil {
+		if _, err := s.Append(payload); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -53,7 +53,7 @@ func BenchmarkAppendParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		payload := make([]byte, 250)
 		for pb.Next() {
-			if err := s.Append(payload); err != nil {
+			if _, err := s.Append(payload); err != nil {
 				b.Error(err)
 				return
 			}

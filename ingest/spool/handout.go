@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"time"
 )
@@ -57,12 +57,12 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 			return nil, err
 		}
 		g, lost, err := s.load(e)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) {
 			lost = damage{int64(e.count), e.end - headerSize}
 		}
 		s.mu.Lock()
 		switch {
-		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
 			s.remove(e)
 		case err != nil:
 			e.out = false
@@ -77,7 +77,7 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 		switch {
 		case err == nil:
 			return g, nil
-		case !errors.Is(err, os.ErrNotExist):
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("cannot read spool segment: %w", err)
 		}
 	}
@@ -120,7 +120,7 @@ func (s *Spool) nextEntry(ctx context.Context) (*entry, error) {
 // found at the next Open, and whoever ships found segments must ask first what
 // of them is stored.
 func (s *Spool) Settle(seq uint64) error {
-	return s.release("settle", seq, func(path string) error { return os.Remove(path) })
+	return s.release("settle", seq, s.disk.Remove)
 }
 
 // release takes a sealed segment out of the spool; away does so on disk. It
@@ -142,7 +142,7 @@ func (s *Spool) release(verb string, seq uint64, away func(path string) error) e
 	s.loops.Done()
 	s.mu.Lock()
 	e.leaving = false
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot %s spool segment: %w", verb, err)
 	}
 	s.remove(e)

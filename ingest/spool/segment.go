@@ -3,8 +3,8 @@ package spool
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
-	"os"
 	"slices"
 )
 
@@ -47,7 +47,7 @@ func (s *Spool) Backlog() iter.Seq2[*Segment, error] {
 		s.mu.Unlock()
 		for _, e := range entries {
 			g, _, err := s.load(e)
-			if errors.Is(err, os.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) {
 				continue // settled meanwhile
 			}
 			if !yield(g, err) {
@@ -61,7 +61,7 @@ func (s *Spool) Backlog() iter.Seq2[*Segment, error] {
 // mapping, so that a disk error is an error and not a signal, and an insert
 // that was given up can go on reading as long as it likes.
 func (s *Spool) load(e *entry) (*Segment, damage, error) {
-	file, err := os.Open(s.path(e.seq))
+	file, err := s.disk.Open(s.path(e.seq))
 	if err != nil {
 		return nil, damage{}, err
 	}

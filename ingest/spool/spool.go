@@ -5,7 +5,8 @@
 // An append is a copy into a preallocated, memory-mapped file. It needs no
 // system call, and what it wrote is in the kernel's page cache when it returns:
 // a killed process loses nothing. A machine that loses power loses what was
-// appended in the last Options.SyncInterval.
+// appended in the last Options.SyncInterval, or, with Durability Power, nothing
+// that Wait has said yes to.
 //
 // Promises: what Append took is handed out once per run, in order, until it is
 // settled; one damaged record costs one record; a damaged folder never keeps
@@ -17,24 +18,28 @@
 package spool
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What Append and Next may return.
+// What Append, Wait and Next may return.
 var (
 	// ErrFull means that the folder is at its cap or the disk is full. It goes
 	// away by itself when segments are settled or the disk has room again.
 	ErrFull = errors.New("cannot append: the spool is full")
 	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("the spool is closed")
+	// ErrUnsafe means that the disk failed a sync: an event that was taken may be
+	// lost if the machine loses power. It is handed out all the same if not.
+	ErrUnsafe = errors.New("cannot say that the event is safe: the disk failed a sync")
 	// ErrSize means that a payload is empty or longer than MaxPayload.
 	ErrSize = errors.New("cannot append: empty payload or longer than the spool takes")
 )
@@ -57,7 +62,8 @@ type Options struct {
 	MaxBytes     int64 // cap of the folder, quarantine aside; default 4 GiB, at least two segments
 
 	SealAfter     time.Duration // how old a waiting reader lets a segment's first record get; default 1 s
-	SyncInterval  time.Duration // how long data may stay unsynced; default 5 ms
+	Durability    Durability    // what an event that was taken survives; default Process
+	SyncInterval  time.Duration // how long data may stay unsynced under Process; default 5 ms
 	QuarantineAge time.Duration // after that quarantined segments are deleted; default 30 days
 
 	Logger     *slog.Logger          // default: nothing is logged
@@ -96,10 +102,11 @@ type Spool struct {
 	opts       Options
 	identity   identity // what can change in it and reported: only prepare touches them
 	reported   reason
-	lock       *os.File
+	disk       disk
+	random     io.Reader
+	lock       io.Closer
 	log        *slog.Logger
 	maxPayload int
-	sync       func(*os.File) error // fdatasync, but for tests
 
 	mu       sync.Mutex
 	active   *writer  // takes appends; nil until the next one is ready
@@ -118,6 +125,8 @@ type Spool struct {
 
 	sealTimer  *time.Timer
 	sweepTimer *time.Timer
+	waiters    sync.RWMutex  // held by Wait while it looks, by committed while it tells
+	safe       sync.Cond     // of waiters, read-locked: something was synced, or failed to be
 	dirty      chan struct{} // wakes syncLoop
 	kick       chan struct{} // wakes prepareLoop
 	stop       chan struct{}
@@ -141,35 +150,40 @@ type entry struct {
 // against other processes until Close. What an earlier process left is sealed
 // and handed out by Next before anything new.
 func Open(opts Options) (*Spool, error) {
-	s, err := open(opts, fdatasync)
+	s, err := open(opts, host{}, rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open spool: %w", err)
 	}
+	s.start()
 	return s, nil
 }
 
-func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
+// open does what Open does, but leaves the work in the background to its
+// caller until start.
+func open(opts Options, d disk, random io.Reader) (_ *Spool, err error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(opts.Dir); err != nil {
+	if err := d.MakeFolder(opts.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(opts.Dir)
+	lock, err := lockFolder(d, opts.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Spool{
 		opts:       opts,
+		disk:       d,
+		random:     random,
 		lock:       lock,
 		log:        opts.Logger,
 		maxPayload: min(MaxPayload, int(opts.SegmentBytes)-headerSize-frameHeader),
-		sync:       sync,
 		changed:    make(chan struct{}),
 		dirty:      make(chan struct{}, 1),
 		kick:       make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
+	s.safe.L = s.waiters.RLocker()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, lock.Close())
@@ -186,9 +200,12 @@ func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
 	s.sweepQuarantine()
 	_, why, err := s.prepareOne() // so that the first Append need not wait
 	s.report(why, err)
+	return s, nil
+}
+
+func (s *Spool) start() {
 	s.loops.Go(s.prepareLoop)
 	s.loops.Go(s.syncLoop)
-	return s, nil
 }
 
 // stopped returns a timer that runs f once it is reset.
@@ -202,16 +219,17 @@ func stopped(f func()) *time.Timer {
 func (s *Spool) ID() uint64 { return s.identity.id }
 
 // Append copies payload into the spool and returns when it is in the page
-// cache, which outlives the process. The caller may reuse payload at once. It
+// cache, which outlives the process; Wait says when it outlives the machine's
+// power, should that be promised. The caller may reuse payload at once. It
 // returns ErrFull, ErrClosed or ErrSize, and then nothing was kept. It
 // allocates nothing. It waits only when a segment filled up faster than the
 // disk could prepare the following one.
-func (s *Spool) Append(payload []byte) error {
+func (s *Spool) Append(payload []byte) (Position, error) {
 	if len(payload) == 0 || len(payload) > s.maxPayload {
 		s.mu.Lock()
 		s.counts.refused[refusedSize]++
 		s.mu.Unlock()
-		return ErrSize
+		return Position{}, ErrSize
 	}
 	// The long part of the checksum needs no lock.
 	crc := crc32.Update(0, castagnoli, payload)
@@ -219,7 +237,7 @@ func (s *Spool) Append(payload []byte) error {
 	defer s.mu.Unlock()
 	for {
 		if err := s.makeRoom(len(payload)); err != nil {
-			return err
+			return Position{}, err
 		}
 		w := s.active
 		if w.put(payload, crc) {
@@ -228,7 +246,7 @@ func (s *Spool) Append(payload []byte) error {
 			}
 			s.counts.appended++
 			s.tellSync()
-			return nil
+			return s.position(w), nil
 		}
 		s.counts.syncErrors++
 		s.abandon(w)
@@ -380,13 +398,14 @@ func (s *Spool) Close() error {
 	close(s.stop)
 	s.mu.Unlock()
 	s.loops.Wait()
+	s.syncAll()
 	s.metrics.unregister()
 	for _, w := range []*writer{s.active, s.next} {
 		if w != nil {
 			s.discard(w)
 		}
 	}
-	err := syncFolder(s.opts.Dir)
+	err := s.disk.SyncFolder(s.opts.Dir)
 	if err = errors.Join(err, s.lock.Close()); err != nil {
 		return fmt.Errorf("cannot close spool: %w", err)
 	}
