@@ -15,7 +15,7 @@ func TestCap(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		metrics := prometheus.NewRegistry()
-		s := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegment, MaxBytes: 4*minSegment + 1000, Registerer: metrics})
+		s := mustOpen(t, Options{Dir: dir, SegmentBytes: smallSegment, MaxBytes: 4*smallSegment + 1000, Registerer: metrics})
 		payload := make([]byte, 1000)
 		taken := 0
 		fill := func() {
@@ -77,7 +77,7 @@ func TestCap(t *testing.T) {
 }
 
 func TestSealedSegmentsGiveBackWhatTheyDoNotUse(t *testing.T) {
-	two := int64(2 * minSegment) // the active and the prepared one
+	two := int64(2 * smallSegment) // the active and the prepared one
 	check := func(t *testing.T, s *Spool) {
 		t.Helper()
 		info, err := os.Stat(s.path(s.entries[0].seq))
@@ -105,7 +105,7 @@ func TestSealedSegmentsGiveBackWhatTheyDoNotUse(t *testing.T) {
 	for _, sealed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("found, sealed %v", sealed), func(t *testing.T) {
 			dir, path := written(t, sealed, []string{"a"})
-			if err := os.Truncate(path, minSegment); err != nil { // as a kill leaves it
+			if err := os.Truncate(path, smallSegment); err != nil { // as a kill leaves it
 				t.Fatal(err)
 			}
 			synctest.Test(t, func(t *testing.T) {

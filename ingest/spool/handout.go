@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// readTries is how often a segment that cannot be read is tried again before
+// what can be is all there is: settling it deletes the rest.
+const readTries = 5
+
 // Seal ends the active segment now, so that Next hands it out. An empty one
 // goes on.
 func (s *Spool) Seal() {
@@ -49,7 +53,8 @@ func (s *Spool) sealIfDue() bool {
 // the active segment is sealed as soon as its first record is SealAfter old.
 //
 // Next returns ctx's error, ErrClosed, or why the segment cannot be read; then
-// a later call tries that segment again.
+// a later call tries that segment again. What still cannot be read after several
+// is lost and counted.
 func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 	for {
 		e, err := s.nextEntry(ctx)
@@ -57,6 +62,10 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 			return nil, err
 		}
 		g, lost, err := s.load(e)
+		if err == nil && g.bad != nil && e.unread < readTries {
+			e.unread++
+			err = g.bad
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			lost = damage{int64(e.count), e.end - headerSize}
 		}
@@ -65,7 +74,7 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			s.remove(e)
 		case err != nil:
-			e.out = false
+			e.out, lost = false, damage{}
 		}
 		s.counts.damagedRecords += lost.records
 		s.counts.damagedBytes += lost.bytes

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,9 +91,14 @@ func readFolder(d disk, dir string) (left []leftover, last uint64, err error) {
 // identify reads the identity file. If it is lost, any segment knows the
 // spool's number; if there is none either, the spool is a new one.
 func (s *Spool) identify(left []leftover) (err error) {
-	s.identity, err = readIdentity(s.disk, s.opts.Dir)
-	if err == nil {
-		return nil
+	for range readTries {
+		s.identity, err = readIdentity(s.disk, s.opts.Dir)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIdentity) {
+			break // asking again helps only if the disk failed
+		}
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.log.Error("cannot read the spool's identity; it is made anew", "error", err)
@@ -171,10 +177,13 @@ func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err erro
 	unreadable := readDamaged(f, frames)
 	key := salt(s.identity.id, l.seq)
 	c := scanner{frames: frames, salt: key}
+	last := 0
 	for {
-		if _, ok := c.next(); !ok {
+		p, ok := c.next()
+		if !ok {
 			break
 		}
+		last = c.pos - frameSize(len(p))
 	}
 	e.count = int(c.seq)
 	e.end = int64(headerSize + c.pos)
@@ -189,6 +198,13 @@ func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err erro
 	}
 	if e.count == 0 {
 		return true, nil
+	}
+	if c.seq > 0 && !hasMagic(frames, last) {
+		// All of it was written but the magic, which it will need once the
+		// record before it is damaged.
+		if _, err := f.WriteAt(binary.LittleEndian.AppendUint32(nil, frameMagic), int64(headerSize+last)); err != nil {
+			return false, err
+		}
 	}
 	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: time.Now()}
 	m.put(l.page, key)

@@ -21,6 +21,7 @@ type Segment struct {
 
 	frames []byte
 	salt   uint32
+	bad    error // why not all of it could be read
 }
 
 // Records walks the payloads of the intact records, in the order in which they
@@ -70,8 +71,8 @@ func (s *Spool) load(e *entry) (*Segment, damage, error) {
 		Seq: e.seq, Found: e.found, salt: salt(s.identity.id, e.seq),
 		frames: make([]byte, e.end-headerSize), Bytes: e.end,
 	}
-	if err := readDamaged(file, g.frames); err != nil {
-		s.log.Error("cannot read all of a spool segment; the rest of it is used", "segment", e.seq, "error", err)
+	if g.bad = readDamaged(file, g.frames); g.bad != nil {
+		s.log.Error("cannot read all of a spool segment", "segment", e.seq, "error", g.bad)
 	}
 	c := scanner{frames: g.frames, salt: g.salt}
 	for {

@@ -49,7 +49,7 @@ var (
 const MaxPayload = 1 << 20
 
 const (
-	minSegment = 64 << 10
+	minSegment = 16 << 10
 	maxSegment = 1 << 30
 )
 
@@ -144,6 +144,7 @@ type entry struct {
 	found   bool      // it was there at Open
 	out     bool      // Next gave it away
 	leaving bool      // Settle or Quarantine is at it
+	unread  int       // times that it could not be read in full; whoever has it out counts
 }
 
 // Open opens the spool in opts.Dir, making it if need be, and holds the folder

@@ -12,9 +12,11 @@ import (
 	"testing"
 )
 
+const smallSegment = 64 << 10
+
 // small makes segments fill quickly.
 func small(dir string) Options {
-	return Options{Dir: dir, SegmentBytes: minSegment, MaxBytes: 64 << 20}
+	return Options{Dir: dir, SegmentBytes: smallSegment, MaxBytes: 64 << 20}
 }
 
 func mustOpen(t *testing.T, o Options) *Spool {
@@ -41,6 +43,9 @@ func mustAppend(t *testing.T, s *Spool, payloads ...string) {
 }
 
 // ended is a context that makes Next answer at once.
+// errEnded is what Next says then.
+var errEnded = context.Canceled
+
 func ended() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
