@@ -74,7 +74,7 @@ func (s *Spool) create(seq uint64) (*writer, error) {
 	if err := s.identity.reserve(s.disk, s.opts.Dir, seq); err != nil {
 		return nil, err
 	}
-	h := header{id: s.identity.id, seq: seq, created: time.Now(), size: s.opts.SegmentBytes}
+	h := header{id: s.identity.id, seq: seq, created: s.now(), size: s.opts.SegmentBytes}
 	return create(s.disk, s.opts.Dir, s.path(seq), h, s.opts.Durability == Power)
 }
 

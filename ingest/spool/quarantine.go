@@ -13,20 +13,22 @@ const quarantineName = "quarantine"
 // and is deleted QuarantineAge after it was written. Moved back by hand, it is
 // found at the next Open.
 func (s *Spool) Quarantine(seq uint64) error {
-	dir := filepath.Join(s.opts.Dir, quarantineName)
-	err := s.release("quarantine", seq, func(path string) error {
-		if err := s.disk.MakeFolder(dir); err != nil {
-			return err
-		}
-		if err := s.disk.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
-			return err
-		}
-		return errors.Join(s.disk.SyncFolder(dir), s.disk.SyncFolder(s.opts.Dir))
-	})
+	err := s.release("quarantine", seq, s.putAside)
 	if err == nil {
 		s.sweepQuarantine()
 	}
 	return err
+}
+
+func (s *Spool) putAside(path string) error {
+	dir := filepath.Join(s.opts.Dir, quarantineName)
+	if err := s.disk.MakeFolder(dir); err != nil {
+		return err
+	}
+	if err := s.disk.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+		return err
+	}
+	return errors.Join(s.disk.SyncFolder(dir), s.disk.SyncFolder(s.opts.Dir))
 }
 
 // sweepQuarantine deletes what is too old and comes back when the next file

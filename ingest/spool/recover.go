@@ -57,7 +57,7 @@ func (s *Spool) recover() error {
 	// Settled segments leave no trace, so a number is never reused only if
 	// more than the listing is asked: the reserved bound, and the clock in case
 	// the whole folder was put back from a copy.
-	s.nextSeq = max(last+1, s.identity.reserved, uint64(max(time.Now().UnixMilli(), 0)))
+	s.nextSeq = max(last+1, s.identity.reserved, uint64(max(s.now().UnixMilli(), 0)))
 	return nil
 }
 
@@ -154,6 +154,13 @@ func (s *Spool) adopt(l leftover) {
 			log.Warn("cannot delete an empty spool segment", "error", err)
 		}
 		return
+	} else if e.count == 0 {
+		_ = f.Close()
+		log.Error("no record of a spool segment can be read; it is put into quarantine")
+		if err := s.putAside(s.path(l.seq)); err != nil {
+			log.Warn("cannot put a spool segment into quarantine", "error", err)
+		}
+		return
 	}
 	// A process that was killed had no time to sync its last records.
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
@@ -171,7 +178,8 @@ func pages(n int64) int64 { return (n + headerSize - 1) &^ (headerSize - 1) }
 
 // sealLeftover finds out what an open segment holds and seals it, so that a
 // crash loop does not collect whole segments. It reports whether the file is
-// empty. One that cannot be read now is left as it is: it may be read later.
+// empty; e.count is 0 too if it is not and holds nothing that can be read. One
+// that cannot be read now is left as it is: it may be read later.
 func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err error) {
 	frames := make([]byte, max(l.size-headerSize, 0))
 	unreadable := readDamaged(f, frames)
@@ -197,6 +205,11 @@ func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err erro
 		return false, unreadable
 	}
 	if e.count == 0 {
+		for off := 0; off < len(frames); off += align {
+			if hasMagic(frames, off) {
+				return false, nil // there were some once
+			}
+		}
 		return true, nil
 	}
 	if c.seq > 0 && !hasMagic(frames, last) {
@@ -206,7 +219,7 @@ func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err erro
 			return false, err
 		}
 	}
-	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: time.Now()}
+	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: s.now()}
 	m.put(l.page, key)
 	if _, err := f.WriteAt(l.page[markOffset:markOffset+64], markOffset); err != nil {
 		return false, err

@@ -99,11 +99,10 @@ func setDefault[T int64 | time.Duration](v *T, d T) {
 
 // Spool is an open folder. All its methods may be called concurrently.
 type Spool struct {
-	opts       Options
-	identity   identity // what can change in it and reported: only prepare touches them
-	reported   reason
-	disk       disk
-	random     io.Reader
+	opts     Options
+	identity identity // what can change in it and reported: only prepare touches them
+	reported reason
+	outside
 	lock       io.Closer
 	log        *slog.Logger
 	maxPayload int
@@ -151,7 +150,7 @@ type entry struct {
 // against other processes until Close. What an earlier process left is sealed
 // and handed out by Next before anything new.
 func Open(opts Options) (*Spool, error) {
-	s, err := open(opts, host{}, rand.Reader)
+	s, err := open(opts, outside{host{}, rand.Reader, time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open spool: %w", err)
 	}
@@ -159,23 +158,29 @@ func Open(opts Options) (*Spool, error) {
 	return s, nil
 }
 
+// outside is what a spool does not decide itself.
+type outside struct {
+	disk   disk
+	random io.Reader
+	now    func() time.Time
+}
+
 // open does what Open does, but leaves the work in the background to its
 // caller until start.
-func open(opts Options, d disk, random io.Reader) (_ *Spool, err error) {
+func open(opts Options, from outside) (_ *Spool, err error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	if err := d.MakeFolder(opts.Dir); err != nil {
+	if err := from.disk.MakeFolder(opts.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(d, opts.Dir)
+	lock, err := lockFolder(from.disk, opts.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Spool{
 		opts:       opts,
-		disk:       d,
-		random:     random,
+		outside:    from,
 		lock:       lock,
 		log:        opts.Logger,
 		maxPayload: min(MaxPayload, int(opts.SegmentBytes)-headerSize-frameHeader),
@@ -264,7 +269,7 @@ func (s *Spool) Writable() bool {
 
 // began notes an active segment's first record.
 func (s *Spool) began(w *writer) {
-	w.first = time.Now()
+	w.first = s.now()
 	if s.waiting > 0 {
 		s.sealTimer.Reset(s.opts.SealAfter)
 	}
@@ -303,7 +308,7 @@ func (s *Spool) seal() {
 	if w == nil || w.count == 0 {
 		return
 	}
-	w.seal(time.Now()) // if that fails, the next Open scans the file instead
+	w.seal(s.now()) // if that fails, the next Open scans the file instead
 	s.entries = append(s.entries, &entry{
 		seq: w.seq, count: int(w.count), end: int64(w.end), bytes: s.opts.SegmentBytes, first: w.first,
 	})

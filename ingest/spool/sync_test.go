@@ -49,7 +49,7 @@ func (f *syncingFile) Sync() error {
 // mustOpenSyncing opens a spool whose syncs of segments in use go through sync.
 func mustOpenSyncing(t *testing.T, o Options, sync func(file) error) *Spool {
 	t.Helper()
-	s, err := open(o, syncing{sync: sync}, rand.Reader)
+	s, err := open(o, outside{syncing{sync: sync}, rand.Reader, time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

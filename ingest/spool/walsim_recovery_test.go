@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"hash/crc32"
+	"time"
 )
 
 func checksum(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }
@@ -20,7 +21,7 @@ func (w *walsim) reopen(dangerous bool) string {
 	if w.rarity > 0 && w.id != 0 && !w.perfect {
 		d.budget, d.rarity = w.random.IntN(2), w.rarity
 	}
-	s, err := open(w.opts, d, simRandom{w})
+	s, err := open(w.opts, outside{d, simRandom{w}, w.now})
 	d.dieAt, d.budget = 0, 0
 	w.seen.faults.Add(int64(d.faults - faults))
 	if d.dead {
@@ -51,6 +52,12 @@ func (w *walsim) reopen(dangerous bool) string {
 	w.checkNumbers()
 	w.trace("open")
 	return ""
+}
+
+// now is a clock that ticks when it is looked at.
+func (w *walsim) now() time.Time {
+	w.looks++
+	return time.Unix(1_800_000_000, w.looks*int64(time.Millisecond))
 }
 
 // simRandom draws from the seed.

@@ -123,6 +123,7 @@ type walsim struct {
 	opts   Options
 	rarity int // of faults; 0: the disk never fails
 	lives  int
+	looks  int64 // at the clock
 
 	disk  *simDisk
 	spool *Spool
