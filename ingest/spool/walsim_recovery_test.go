@@ -21,6 +21,9 @@ func (w *walsim) reopen(dangerous bool) string {
 	if w.rarity > 0 && w.id != 0 && !w.perfect {
 		d.budget, d.rarity = w.random.IntN(2), w.rarity
 	}
+	if w.random.IntN(4) == 0 {
+		w.looks -= w.random.Int64N(100_000) // the clock was put back
+	}
 	s, err := open(w.opts, outside{d, simRandom{w}, w.now})
 	d.dieAt, d.budget = 0, 0
 	w.seen.faults.Add(int64(d.faults - faults))
