@@ -202,7 +202,10 @@ func (w *walsim) fail(format string, args ...any) {
 
 // run returns the first promise that was broken.
 func (w *walsim) run() error {
-	defer func() { w.seen.records.Add(int64(len(w.records))) }()
+	defer func() {
+		w.seen.records.Add(int64(len(w.records)))
+		w.stopTimers()
+	}()
 	w.reopen(false)
 	for range w.lives {
 		if w.failure != nil {
@@ -221,7 +224,12 @@ func (w *walsim) run() error {
 	return w.failure
 }
 
+// stopTimers lets go of the spool: a timer of its quarantine would hold on to
+// it, and to its disk, for a month.
 func (w *walsim) stopTimers() {
+	if w.spool == nil {
+		return
+	}
 	w.spool.sealTimer.Stop()
 	w.spool.sweepTimer.Stop()
 }
