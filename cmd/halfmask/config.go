@@ -24,6 +24,7 @@ import (
 type place struct {
 	Data       string `help:"Folder that holds everything Halfmask keeps." default:"halfmask-data" type:"path" placeholder:"DIR"`
 	ClickHouse string `name:"clickhouse" env:"HALFMASK_CLICKHOUSE" help:"Use this ClickHouse server or cluster instead of the local engine." placeholder:"clickhouse://USER:PASS@HOST:9000/DB"`
+	Cluster    string `name:"clickhouse-cluster" env:"HALFMASK_CLICKHOUSE_CLUSTER" help:"The hosts of --clickhouse are the replicas of this cluster of one shard." placeholder:"NAME"`
 	Engine     string `help:"The local engine: a libchdb.so or a clickhouse binary. By default the one that 'make engine' fetched." type:"path" placeholder:"PATH"`
 }
 
@@ -78,9 +79,12 @@ func (p *place) library() (string, error) {
 
 func (p *place) validate() error {
 	if p.ClickHouse == "" {
+		if p.Cluster != "" {
+			return errors.New("--clickhouse-cluster needs --clickhouse with the hosts of its replicas")
+		}
 		return nil
 	}
-	_, err := storage.ParseDSN(p.ClickHouse)
+	_, err := storage.ParseDSN(p.ClickHouse, p.Cluster)
 	return err
 }
 

@@ -185,7 +185,7 @@ func (h *house) openStorage(ctx context.Context) error {
 
 func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	if h.settings.ClickHouse != "" {
-		return storage.ParseDSN(h.settings.ClickHouse)
+		return storage.ParseDSN(h.settings.ClickHouse, h.settings.Cluster)
 	}
 	library, err := h.settings.library()
 	if err != nil {

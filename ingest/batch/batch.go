@@ -9,7 +9,9 @@
 // How: an insert carries a deduplication token. The server records it before the
 // data is there, so it says which inserts are one and never what is stored: a
 // token is used within one run of the server (its epoch) only, and the plain yes
-// to a repetition is not believed. After any outcome that is not a plain yes to
+// to a repetition is not believed before the rows are seen: they may still be on
+// their way, or the disk may have failed them. Another token is used only when
+// the server is at work on none of the earlier ones. After any outcome that is not a plain yes to
 // the first insert, and for every segment that an earlier process left, the
 // shipper asks which days of the batch are stored and inserts only the others. A segment is settled when a flush that
 // began after the acknowledgement returned and the server is still in the run
@@ -64,6 +66,11 @@ type Sink interface {
 	// One that has not reached the server yet must not reach a later run of it
 	// than the token's epoch names: then nothing would keep the two apart.
 	Insert(ctx context.Context, b Batch, only map[event.Day]bool) error
+	// Running reports whether the server may still be at work on an insert of the
+	// batch, under whatever token and whoever sent it: it records a token before
+	// it shows the rows, and does not stop for a connection that broke. What is
+	// not running once it has answered false, and was sent before, never will.
+	Running(ctx context.Context, spool, seq uint64) (bool, error)
 	// Stored counts the batch's rows in storage by UTC day.
 	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
 	// Flush returns when everything acknowledged so far is on disk.

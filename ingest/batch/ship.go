@@ -22,6 +22,8 @@ func (f *failure) Unwrap() error { return f.err }
 
 var errSpent = errors.New("storage recorded an insert that failed as done; it is repeated under another token")
 
+var errAtWork = errors.New("storage is still at work on an earlier insert of it")
+
 var errStillRunning = errors.New("an insert sent to an earlier run of the server has not returned yet")
 
 // ship stores a batch, however long that takes. It returns an error only when
@@ -146,6 +148,12 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 	}
 	var only map[event.Day]bool
 	if j.verify {
+		// Only what is asked after nobody is at work on the batch any more tells
+		// that rows will never come.
+		settled, err := s.settled(ctx, j, epoch)
+		if err != nil {
+			return false, err
+		}
 		stored, err := s.opts.Sink.Stored(ctx, s.opts.Source.ID(), j.segment.Seq)
 		if err != nil {
 			return false, &failure{failStored, err}
@@ -156,6 +164,9 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 			return true, nil
 		}
 		if j.answered == epoch {
+			if !settled {
+				return false, &failure{failRunning, errAtWork}
+			}
 			return s.spend(j, epoch)
 		}
 	}
@@ -163,10 +174,24 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 	return false, nil
 }
 
+// settled reports whether the server is at work on no insert of the batch. It
+// asks only if this run of it said yes to a repetition: the token that it then
+// knew keeps every other insert under it harmless until it is spent.
+func (s *Shipper) settled(ctx context.Context, j *job, epoch string) (bool, error) {
+	if j.answered != epoch {
+		return true, nil
+	}
+	running, err := s.opts.Sink.Running(ctx, s.opts.Source.ID(), j.segment.Seq)
+	if err != nil {
+		return false, &failure{failRunning, err}
+	}
+	return !running, nil
+}
+
 // spend gives up a token under which this run of the server said yes without
 // holding the rows: it recorded the token, then its disk failed it, and it takes
-// every repetition for done. No other insert under that token can bring the rows
-// any more, so it is safe to use another. What is not there after several is not
+// every repetition for done. Nobody is at work on an insert under that token, so
+// none can bring the rows any more, and it is safe to use another. What is not there after several is not
 // meant to be: it is past its time, or its site was removed.
 func (s *Shipper) spend(j *job, epoch string) (done bool, err error) {
 	j.answered = ""
