@@ -63,6 +63,11 @@ lint: web ## Check formatting, vet, staticcheck and the front end's types
 test: lint engine geoip chromium strace ## Run every test: real engine, real browser, race detector
 	npm run --silent test:web
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
+	$(GO) test -run Walsim ./ingest/spool
+
+.PHONY: walsim
+walsim: ## Simulate power failures over the spool, WALSIM_SEEDS of them (default 100000, minutes)
+	WALSIM_SEEDS=$(or $(WALSIM_SEEDS),100000) $(GO) test -timeout 6h -count 1 -v -run 'TestWalsim$$' ./ingest/spool
 
 .PHONY: test-cluster
 test-cluster: engine ## Run the tests of a replicated cluster: two real engines, a real ZooKeeper

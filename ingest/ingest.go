@@ -2,8 +2,9 @@
 // agent and referrer become what is kept of them, the visit decides the facts,
 // and the event goes into the spool. The order of these steps is all it knows.
 //
-// It promises that a hit was spooled if and only if its outcome is Accepted,
-// and that nothing of a robot is kept, not even in memory.
+// It promises that a hit was spooled if its outcome is Accepted and only then,
+// but for RefusedUnsynced, where the disk failed and nobody can say; and that
+// nothing of a robot is kept, not even in memory.
 package ingest
 
 import (
@@ -24,10 +25,13 @@ import (
 
 // Spool keeps the bytes of events.
 type Spool interface {
-	// Append takes the payload for good, or returns an error and takes nothing:
+	// Append takes the payload, or returns an error and takes nothing:
 	// spool.ErrFull while there is no room, spool.ErrClosed from the end on. The
 	// payload is the caller's again when it returns.
-	Append(payload []byte) error
+	Append(payload []byte) (spool.Position, error)
+	// Wait returns when what was appended there is as safe as was promised, or
+	// spool.ErrUnsafe.
+	Wait(spool.Position) error
 }
 
 // Options are what a Recorder works with. All but the last two are required.
@@ -74,7 +78,8 @@ func New(o Options) *Recorder {
 }
 
 // Record takes a hit, whose strings it does not hold on to, and tells what
-// became of it. If the outcome is Accepted the event is in the spool.
+// became of it. If the outcome is Accepted the event is in the spool, as safe as
+// the spool promises.
 func (r *Recorder) Record(hit *event.Hit) event.Outcome {
 	outcome := r.record(hit)
 	r.outcomes[outcome].Inc()
@@ -97,6 +102,12 @@ func (r *Recorder) record(hit *event.Hit) event.Outcome {
 	r.enricher.Origin(hit, &e.Origin)
 	outcome, err := r.sessions.Apply(e, hit.Previous, hit.Day, s)
 	switch {
+	case err == nil && outcome == event.Accepted:
+		// Outside the visitor's lock, so that those who wait share one sync.
+		if err := r.spool.Wait(s.position); err != nil {
+			return event.RefusedUnsynced
+		}
+		return outcome
 	case err == nil:
 		return outcome
 	case errors.Is(err, spool.ErrClosed):
@@ -119,22 +130,25 @@ func (r *Recorder) complain(at time.Time, err error) {
 // and spools under the visitor's lock, so that a visitor's events are spooled
 // in the order in which they were decided.
 type scratch struct {
-	event   event.Event
-	payload []byte
-	spool   Spool
+	event    event.Event
+	payload  []byte
+	spool    Spool
+	position spool.Position // of the event, once it is kept
 }
 
 // Keep implements session.Keeper.
-func (s *scratch) Keep(e *event.Event) error {
+func (s *scratch) Keep(e *event.Event) (err error) {
 	s.payload = record.Append(s.payload[:0], e)
-	return s.spool.Append(s.payload)
+	s.position, err = s.spool.Append(s.payload)
+	return err
 }
 
 // largest is how much scratch space is kept for the next hit.
 const largest = 16 << 10
 
 func (r *Recorder) release(s *scratch) {
-	s.event = event.Event{} // it borrows the request's memory
+	s.event = event.Event{}       // it borrows the request's memory
+	s.position = spool.Position{} // it keeps a segment from being forgotten
 	if cap(s.payload) > largest {
 		s.payload = nil
 	}

@@ -135,6 +135,7 @@ func TestAHitBecomesAnEventInTheSpool(t *testing.T) {
 halfmask_ingest_hits_total{outcome="accepted"} 2
 halfmask_ingest_hits_total{outcome="bot"} 1
 halfmask_ingest_hits_total{outcome="no_visit_for_engagement"} 1
+halfmask_ingest_hits_total{outcome="not_synced"} 0
 halfmask_ingest_hits_total{outcome="spool_full"} 0
 halfmask_ingest_hits_total{outcome="stopping"} 0
 `
@@ -146,12 +147,20 @@ halfmask_ingest_hits_total{outcome="stopping"} 0
 // failing is a spool that takes nothing for as long as it has an error.
 type failing struct {
 	*spool.Spool
-	err error
+	err    error
+	unsafe bool
 }
 
-func (f *failing) Append(payload []byte) error {
+func (f *failing) Wait(p spool.Position) error {
+	if f.unsafe {
+		return spool.ErrUnsafe
+	}
+	return f.Spool.Wait(p)
+}
+
+func (f *failing) Append(payload []byte) (spool.Position, error) {
 	if f.err != nil {
-		return f.err
+		return spool.Position{}, f.err
 	}
 	return f.Spool.Append(payload)
 }
@@ -184,6 +193,28 @@ func TestWhatTheSpoolRefusesWasNeverThere(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "/a") || strings.Contains(log.String(), "spool is") {
 		t.Errorf("logged too much: %s", log.String())
+	}
+}
+
+// A disk that fails a sync leaves an event in doubt: it is not accepted, but the
+// visit goes on with it.
+func TestWhatIsNotSafeIsNotAccepted(t *testing.T) {
+	s := &failing{Spool: openSpool(t), unsafe: true}
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s})
+	reading := view("/a")
+	reading.Kind, reading.Name = event.Engagement, "engagement"
+	if got := r.Record(reading); got != event.DroppedNoVisit {
+		t.Errorf("nothing was appended, and yet %s", got)
+	}
+	if got := r.Record(view("/a")); got != event.RefusedUnsynced {
+		t.Errorf("%s, want %s", got, event.RefusedUnsynced)
+	}
+	s.unsafe = false
+	if got := r.Record(view("/b")); got != event.Accepted {
+		t.Errorf("%s, want %s", got, event.Accepted)
+	}
+	if events, _ := spooled(t, s.Spool); len(events) != 2 || events[1].Facts.NewVisit != 0 {
+		t.Errorf("the spool holds %+v", events)
 	}
 }
 
@@ -223,7 +254,8 @@ func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), l
 // nowhere takes everything.
 type nowhere struct{}
 
-func (nowhere) Append([]byte) error { return nil }
+func (nowhere) Append([]byte) (spool.Position, error) { return spool.Position{}, nil }
+func (nowhere) Wait(spool.Position) error             { return nil }
 
 // crowd is what steady state looks like: 1,000 paths, 200 user agents and
 // 50,000 visitors.

@@ -83,11 +83,15 @@ func open(ctx context.Context, c *settings, log *slog.Logger, metrics *prometheu
 	return h, nil
 }
 
+// durabilities are what --durability may say.
+var durabilities = map[string]spool.Durability{"process": spool.Process, "power": spool.Power}
+
 func (h *house) openSpool(context.Context) error {
 	s, err := spool.Open(spool.Options{
 		Dir:          h.settings.path(spoolFolder),
 		MaxBytes:     h.settings.SpoolMax << 20,
 		SealAfter:    h.settings.BatchInterval,
+		Durability:   durabilities[h.settings.Durability],
 		SyncInterval: h.settings.SyncInterval,
 		Logger:       h.log,
 		Registerer:   h.metrics,
