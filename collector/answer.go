@@ -35,6 +35,7 @@ var (
 	crossOrigin = []byte("cross-origin")
 	oneDay      = []byte("86400")
 	soon        = []byte("5")
+	inASecond   = []byte("1")
 	exposed     = []byte("X-Halfmask-Dropped, X-Halfmask-Error")
 	vary        = []byte("Origin")
 	varyHeaders = []byte("Origin, Access-Control-Request-Headers")
@@ -172,6 +173,16 @@ func unavailable(ctx *fasthttp.RequestCtx, at endpoint) {
 		return
 	}
 	failure(ctx, fasthttp.StatusServiceUnavailable, []byte(`{"errors":{"request":["cannot be stored right now, try again"]}}`))
+}
+
+// slowDown asks a network that sends too much to send less.
+func slowDown(ctx *fasthttp.RequestCtx, at endpoint) {
+	ctx.Response.Header.SetCanonical(retryAfterKey, inASecond)
+	if at == pixelEndpoint {
+		gif(ctx, fasthttp.StatusTooManyRequests)
+		return
+	}
+	failure(ctx, fasthttp.StatusTooManyRequests, []byte(`{"errors":{"request":["is one too many from its network, try again in a second"]}}`))
 }
 
 // refuseRequest answers a request that is not acceptable whatever it says.

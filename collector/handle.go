@@ -156,6 +156,12 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		return
 	}
 	addr := c.clientOf(ctx)
+	if !c.rate.admit(addr, ctx.Time()) {
+		t.settleAll(c.metrics.rejected[rateLimited])
+		c.hint(&c.hints.rate, "a network sends more events than --rate-limit allows; what is over is answered with 429", "limit", c.limits.EventsPerNetwork)
+		slowDown(ctx, t.at)
+		return
+	}
 
 	l := c.calls.Get().(*call)
 	faults := l.parse(ctx, t.at)
@@ -164,6 +170,7 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		reject(ctx, t.at, faults)
 	} else {
 		t.pending = len(l.beacon.Domains)
+		c.rate.charge(addr, t.pending-1)
 		l.beacon.Fill(&l.hit)
 		l.hit.At = ctx.Time()
 		l.hit.UserAgent = userAgent(h)
