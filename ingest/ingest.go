@@ -1,6 +1,8 @@
 // Package ingest turns hits into events and keeps them: robots leave, user
-// agent and referrer become what is kept of them, the visit decides the facts,
-// and the event goes into the spool. The order of these steps is all it knows.
+// agent and referrer become what is kept of them, what identifies a person is
+// taken out of texts, values that are too many become (other), the visit
+// decides the facts, and the event goes into the spool. The order of these
+// steps is all it knows.
 //
 // It promises that a hit was spooled if and only if its outcome is Accepted,
 // and that nothing of a robot is kept, not even in memory.
@@ -30,11 +32,13 @@ type Spool interface {
 	Append(payload []byte) error
 }
 
-// Options are what a Recorder works with. All but the last two are required.
+// Options are what a Recorder works with. Those above the line are required.
 type Options struct {
 	Enricher *enrich.Enricher
 	Sessions *session.Table
 	Spool    Spool
+
+	Limits enrich.Limits // of distinct values a site and day
 
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
@@ -44,6 +48,7 @@ type Options struct {
 // for what it has seen before.
 type Recorder struct {
 	enricher *enrich.Enricher
+	caps     *enrich.Caps
 	sessions *session.Table
 	spool    Spool
 	logger   *slog.Logger
@@ -55,7 +60,7 @@ type Recorder struct {
 
 // New returns a Recorder. It panics if the registerer has its metrics already.
 func New(o Options) *Recorder {
-	r := &Recorder{enricher: o.Enricher, sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
+	r := &Recorder{enricher: o.Enricher, caps: enrich.NewCaps(o.Limits, o.Registerer), sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
@@ -89,12 +94,15 @@ func (r *Recorder) record(hit *event.Hit) event.Outcome {
 	s := r.scratch.Get().(*scratch)
 	defer r.release(s)
 	e := &s.event
+	s.props = append(s.props, hit.Props...) // the hit's are for its next site, too
 	*e = event.Event{
 		At: hit.At, Site: hit.Site.ID, Kind: hit.Kind, Name: hit.Name, Interactive: hit.Interactive,
-		Hostname: hit.Hostname, Path: hit.Path, Props: hit.Props, Scroll: hit.Scroll, Engaged: hit.Engaged,
+		Hostname: hit.Hostname, Path: hit.Path, Props: s.props, Scroll: hit.Scroll, Engaged: hit.Engaged,
 		Network: hit.Network, Place: hit.Place, Client: client, Visitor: hit.Visitor,
 	}
 	r.enricher.Origin(hit, &e.Origin)
+	s.scrubber.Event(e)
+	r.caps.Event(e)
 	outcome, err := r.sessions.Apply(e, hit.Previous, hit.Day, s)
 	switch {
 	case err == nil:
@@ -119,9 +127,11 @@ func (r *Recorder) complain(at time.Time, err error) {
 // and spools under the visitor's lock, so that a visitor's events are spooled
 // in the order in which they were decided.
 type scratch struct {
-	event   event.Event
-	payload []byte
-	spool   Spool
+	event    event.Event
+	props    []event.Prop
+	scrubber enrich.Scrubber
+	payload  []byte
+	spool    Spool
 }
 
 // Keep implements session.Keeper.
@@ -134,7 +144,11 @@ func (s *scratch) Keep(e *event.Event) error {
 const largest = 16 << 10
 
 func (r *Recorder) release(s *scratch) {
-	s.event = event.Event{} // it borrows the request's memory
+	// They borrow the request's memory.
+	s.event = event.Event{}
+	clear(s.props)
+	s.props = s.props[:0]
+	s.scrubber.Reset()
 	if cap(s.payload) > largest {
 		s.payload = nil
 	}
