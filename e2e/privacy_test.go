@@ -1,25 +1,12 @@
 package e2e_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
-
-	clickhouse "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/halfmask/halfmask/e2e"
 	"github.com/halfmask/halfmask/internal/testkit/browser"
@@ -51,22 +38,29 @@ func TestNothingKeepsACanary(t *testing.T) {
 	if got := server.Totals(t, token, "example.com", "visitors")[0]; got != 2 {
 		t.Errorf("%v visitors were counted, want the 2 that the canaries' addresses make", got)
 	}
-	look(t, "an answer", []byte(bodies))
-	look(t, "the metrics", []byte(fetch(t, server.Operations+"/metrics")))
-	lookInFolder(t, server.Data)
+	search := newSearch(everyForm, canaries...)
+	search.bytes("an answer", []byte(bodies))
+	search.bytes("the metrics", []byte(fetch(t, server.Operations+"/metrics")))
+	search.folder(t, server.Data)
 	theirs.cut() // what comes now stays in the spool
 	singCollector(t, server)
-	lookInFolder(t, server.Data)
+	search.folder(t, server.Data)
 	server.Kill(t)
-	lookInFolder(t, server.Data)
+	if search.folder(t, server.Data) == 0 {
+		t.Error("there was nothing to look at")
+	}
 	output := server.Output()
 	theirs.mend()
 	server.Restart(t)
 	singCollector(t, server)
 	server.Stop(t)
-	look(t, "the output", []byte(output+server.Output()))
-	lookInFolder(t, server.Data)
-	lookInTables(t, theirs)
+	search.bytes("the output", []byte(output+server.Output()))
+	search.folder(t, server.Data)
+	rows := search.tables(t, theirs.engine.Dial, theirs.engine.Writer().User, theirs.password)
+	if rows["halfmask.events"] < 3 || rows["halfmask.audit"] == 0 {
+		t.Errorf("there was not enough to look at: %v", rows)
+	}
+	search.nothing(t)
 }
 
 // singCollector sends canaries to the collector and returns its answers.
@@ -145,29 +139,6 @@ func singDashboard(t *testing.T, server *e2e.Server) (answers string) {
 	return answers
 }
 
-// look searches bytes for the canaries in the forms that they could take.
-func look(t *testing.T, where string, text []byte) {
-	t.Helper()
-	lower := strings.ToLower(string(text))
-	for _, canary := range canaries {
-		has := strings.Contains(lower, strings.ToLower(canary)) || strings.Contains(lower, hex.EncodeToString([]byte(canary)))
-		for offset := range 3 { // where it begins within three bytes
-			encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat(" ", offset) + canary + "  "))
-			has = has || bytes.Contains(text, []byte(encoded[4:len(encoded)-4]))
-		}
-		if addr, err := netip.ParseAddr(canary); err == nil {
-			big := addr.AsSlice()
-			little := slices.Clone(big)
-			slices.Reverse(little)
-			has = has || bytes.Contains(text, big) || bytes.Contains(text, little) || strings.Contains(lower, hex.EncodeToString(big)) ||
-				strings.Contains(lower, addr.StringExpanded()) || addr.Is4() && strings.Contains(lower, strconv.Itoa(int(binary.BigEndian.Uint32(big))))
-		}
-		if has {
-			t.Errorf("%s holds %s", where, canary)
-		}
-	}
-}
-
 func fetch(t *testing.T, url string) string {
 	t.Helper()
 	response, err := http.Get(url)
@@ -180,67 +151,4 @@ func fetch(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-func lookInFolder(t *testing.T, folder string) {
-	t.Helper()
-	files := 0
-	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if os.IsNotExist(err) { // a segment that was stored meanwhile
-			return nil
-		}
-		files++
-		look(t, path, text)
-		return err
-	})
-	if err != nil && !os.IsNotExist(err) || files == 0 {
-		t.Fatalf("looked into %d files: %v", files, err)
-	}
-}
-
-// lookInTables looks at every value of every table, which on disk are
-// compressed, and at what ClickHouse remembers of errors and statements.
-func lookInTables(t *testing.T, theirs *clickHouse) {
-	t.Helper()
-	ctx := context.Background()
-	conn, err := clickhouse.Open(&clickhouse.Options{
-		Addr:        []string{"engine"},
-		Auth:        clickhouse.Auth{Username: theirs.engine.Writer().User, Password: theirs.password},
-		DialContext: func(ctx context.Context, _ string) (net.Conn, error) { return theirs.engine.Dial(ctx) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	var tables []struct {
-		Name string `ch:"name"`
-	}
-	if err := conn.Select(ctx, &tables, "SELECT concat('halfmask.', name) AS name FROM system.tables WHERE database = 'halfmask'"); err != nil {
-		t.Fatal(err)
-	}
-	for _, system := range []string{"system.errors", "system.processes", "system.warnings", "system.settings"} {
-		tables = append(tables, struct {
-			Name string `ch:"name"`
-		}{system})
-	}
-	rows := map[string]int{}
-	for _, table := range tables {
-		var values []struct {
-			Row string `ch:"row"`
-		}
-		if err := conn.Select(ctx, &values, "SELECT toString(tuple(*)) AS row FROM "+table.Name); err != nil {
-			t.Fatalf("cannot look into %s: %v", table.Name, err)
-		}
-		rows[table.Name] = len(values)
-		for _, v := range values {
-			look(t, table.Name, []byte(v.Row))
-		}
-	}
-	if rows["halfmask.events"] < 3 || rows["halfmask.audit"] == 0 {
-		t.Errorf("there was not enough to look at: %v", rows)
-	}
 }
