@@ -195,7 +195,7 @@ func refuseRequest(ctx *fasthttp.RequestCtx, why rejection) {
 	case encodedBody:
 		failure(ctx, fasthttp.StatusUnsupportedMediaType, []byte(`{"errors":{"request":["must not be compressed"]}}`))
 	default:
-		failure(ctx, fasthttp.StatusBadRequest, []byte(`{"errors":{"request":["is ambiguous about its length"]}}`))
+		failure(ctx, fasthttp.StatusBadRequest, []byte(`{"errors":{"request":["is ambiguous about its headers or its length"]}}`))
 	}
 	// What else is on the connection may not mean what it seems to.
 	ctx.SetConnectionClose()

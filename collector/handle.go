@@ -110,6 +110,8 @@ func (c *Collector) allowed(path []byte) string {
 	return ""
 }
 
+var foldedBySpace, foldedByTab = []byte("\n "), []byte("\n\t")
+
 // improper finds requests that are well-formed but not acceptable, whatever
 // they ask for.
 func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
@@ -117,6 +119,10 @@ func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 	raw := h.RawHeaders()
 	if bytes.Count(raw, newline) > c.limits.Headers {
 		return headersTooMany, true
+	}
+	// A line that goes on in the next one is a header of its own to some proxies.
+	if bytes.Contains(raw, foldedBySpace) || bytes.Contains(raw, foldedByTab) {
+		return badFraming, true
 	}
 	// A length beside chunks is how requests are smuggled past a proxy. The
 	// server takes the chunks and forgets the length, so it is looked up in
