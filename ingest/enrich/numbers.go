@@ -54,7 +54,7 @@ func phone(s string, i int) int {
 	case g.digits > 17 || g.dated():
 		return 0
 	case g.abroad:
-		if g.digits < 8 || g.digits < shortestNumber && s[i] == '0' {
+		if g.digits < 8 || g.digits < shortestNumber && !g.plus {
 			return 0
 		}
 	case g.first == '0' && g.count > 1:
@@ -77,6 +77,7 @@ type groups struct {
 	count   int
 	digits  int
 	first   byte // digit
+	plus    bool // begins with +
 	abroad  bool // begins with + or 00
 }
 
@@ -103,7 +104,7 @@ func (g *groups) read(s string, i int) (end int) {
 			i, end = to, to
 			continue
 		case c == '+' && g.count == 0, strings.HasPrefix(s[i:], "%2B") && g.count == 0, strings.HasPrefix(s[i:], "%2b") && g.count == 0:
-			g.abroad = true
+			g.plus, g.abroad = true, true
 			if c == '%' {
 				i += 2
 			}
