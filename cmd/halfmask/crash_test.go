@@ -55,7 +55,12 @@ func mapWrites() {
 }
 
 //go:noinline
-func overflow(n int) int { return overflow(n+1) + n }
+func overflow(n int) int {
+	if n < 0 {
+		return 0
+	}
+	return overflow(n+1) + n // until there is no more stack, long before n is negative
+}
 
 // cutOff is what a full disk does to a mapped file.
 func cutOff() {
