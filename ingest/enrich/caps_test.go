@@ -131,7 +131,7 @@ func TestCapsOfNothing(t *testing.T) {
 
 // However much comes from however many sites, there is a bound in memory.
 func TestCapsAreBounded(t *testing.T) {
-	c := NewCaps(Limits{All: 100_000}, nil)
+	c := NewCaps(Limits{All: 20_000}, nil)
 	memory := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -141,17 +141,17 @@ func TestCapsAreBounded(t *testing.T) {
 	before := memory()
 	e := &event.Event{At: capsNoon}
 	others := 0
-	for n := range 400_000 {
+	for n := range 80_000 {
 		e.Site, e.Path = event.SiteID(n%100), fmt.Sprint(n)
 		if c.Event(e); e.Path == Other {
 			others++
 		}
 	}
-	if others != 300_000 {
-		t.Errorf("%d of 400,000 paths became (other)", others)
+	if others != 60_000 {
+		t.Errorf("%d of 80,000 paths became (other)", others)
 	}
-	if grown := int64(memory() - before); grown > 8<<20 {
-		t.Errorf("100,000 values take %d kB", grown>>10)
+	if grown := int64(memory() - before); grown > 2<<20 {
+		t.Errorf("20,000 values take %d kB", grown>>10)
 	}
 	runtime.KeepAlive(c)
 }
@@ -164,7 +164,7 @@ func TestCapsTogether(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			in := map[string]bool{}
-			for i := range 20_000 {
+			for i := range 5_000 {
 				path := fmt.Sprint(i * 7 % 1000)
 				e := &event.Event{At: capsNoon.Add(time.Duration(i%2) * 12 * time.Hour), Site: 1, Path: path}
 				c.Event(e)
