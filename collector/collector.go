@@ -85,6 +85,11 @@ type Limits struct {
 	ReadTimeout        time.Duration // for a whole request; default 10 s
 	WriteTimeout       time.Duration // for a whole answer; default 10 s
 	IdleTimeout        time.Duration // between two requests; default 30 s
+
+	// EventsPerNetwork bounds the events per second of one network, the /16 of
+	// an IPv4 address or the /32 of an IPv6 address; it may send two seconds'
+	// worth at once. 0 means no bound. This machine itself is not bounded.
+	EventsPerNetwork int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -117,6 +122,7 @@ type Collector struct {
 	assets   map[string]*asset
 	trusted  trusted
 	limits   Limits
+	rate     *rate // nil: no bound
 	log      *slog.Logger
 	metrics  *metrics
 
@@ -143,6 +149,7 @@ func New(o Options) *Collector {
 		trusted:  newTrusted(o.TrustedProxies),
 		limits:   o.Limits.withDefaults(),
 		log:      o.Logger,
+		rate:     newRate(o.Limits.EventsPerNetwork, time.Now()),
 		stopped:  make(chan struct{}),
 	}
 	if c.log == nil {

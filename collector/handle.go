@@ -109,6 +109,8 @@ func (c *Collector) allowed(path []byte) string {
 	return ""
 }
 
+var foldedBySpace, foldedByTab = []byte("\n "), []byte("\n\t")
+
 // improper finds requests that are well-formed but not acceptable, whatever
 // they ask for.
 func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
@@ -116,6 +118,10 @@ func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 	raw := h.RawHeaders()
 	if bytes.Count(raw, newline) > c.limits.Headers {
 		return headersTooMany, true
+	}
+	// A line that goes on in the next one is a header of its own to some proxies.
+	if bytes.Contains(raw, foldedBySpace) || bytes.Contains(raw, foldedByTab) {
+		return badFraming, true
 	}
 	// A length beside chunks is how requests are smuggled past a proxy. The
 	// server takes the chunks and forgets the length, so it is looked up in
@@ -155,6 +161,12 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		return
 	}
 	addr := c.clientOf(ctx)
+	if !c.rate.admit(addr, ctx.Time()) {
+		t.settleAll(c.metrics.rejected[rateLimited])
+		c.hint(&c.hints.rate, "a network sends more events than --rate-limit allows; what is over is answered with 429", "limit", c.limits.EventsPerNetwork)
+		slowDown(ctx, t.at)
+		return
+	}
 
 	l := c.calls.Get().(*call)
 	faults := l.parse(ctx, t.at)
@@ -163,6 +175,7 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		reject(ctx, t.at, faults)
 	} else {
 		t.expect(t.at, len(l.beacon.Domains))
+		c.rate.charge(addr, t.pending-1)
 		l.beacon.Fill(&l.hit)
 		l.hit.At = ctx.Time()
 		l.hit.UserAgent = userAgent(h)

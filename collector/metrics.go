@@ -33,6 +33,7 @@ const (
 	missingField
 	invalidField
 	unknownSite
+	rateLimited
 	rejections
 )
 
@@ -45,6 +46,7 @@ var rejectionNames = [rejections]string{
 	missingField:   beacon.ClassMissing,
 	invalidField:   beacon.ClassInvalid,
 	unknownSite:    "unknown_site",
+	rateLimited:    "rate_limited",
 }
 
 // class is what went wrong with a connection.

@@ -1,6 +1,8 @@
 // Package ingest turns hits into events and keeps them: robots leave, user
-// agent and referrer become what is kept of them, the visit decides the facts,
-// and the event goes into the spool. The order of these steps is all it knows.
+// agent and referrer become what is kept of them, what identifies a person is
+// taken out of texts, values that are too many become (other), the visit
+// decides the facts, and the event goes into the spool. The order of these
+// steps is all it knows.
 //
 // It promises that a hit was spooled if its outcome is Accepted and only then,
 // but for RefusedUnsynced, where the disk failed and nobody can say; and that
@@ -34,11 +36,13 @@ type Spool interface {
 	Wait(spool.Position) error
 }
 
-// Options are what a Recorder works with. All but the last two are required.
+// Options are what a Recorder works with. Those above the line are required.
 type Options struct {
 	Enricher *enrich.Enricher
 	Sessions *session.Table
 	Spool    Spool
+
+	Limits enrich.Limits // of distinct values a site and day
 
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
@@ -48,6 +52,7 @@ type Options struct {
 // for what it has seen before.
 type Recorder struct {
 	enricher *enrich.Enricher
+	caps     *enrich.Caps
 	sessions *session.Table
 	spool    Spool
 	logger   *slog.Logger
@@ -59,7 +64,7 @@ type Recorder struct {
 
 // New returns a Recorder. It panics if the registerer has its metrics already.
 func New(o Options) *Recorder {
-	r := &Recorder{enricher: o.Enricher, sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
+	r := &Recorder{enricher: o.Enricher, caps: enrich.NewCaps(o.Limits, o.Registerer), sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
@@ -94,12 +99,15 @@ func (r *Recorder) record(hit *event.Hit) event.Outcome {
 	s := r.scratch.Get().(*scratch)
 	defer r.release(s)
 	e := &s.event
+	s.props = append(s.props, hit.Props...) // the hit's are for its next site, too
 	*e = event.Event{
 		At: hit.At, Site: hit.Site.ID, Kind: hit.Kind, Name: hit.Name, Interactive: hit.Interactive,
-		Hostname: hit.Hostname, Path: hit.Path, Props: hit.Props, Scroll: hit.Scroll, Engaged: hit.Engaged,
+		Hostname: hit.Hostname, Path: hit.Path, Props: s.props, Scroll: hit.Scroll, Engaged: hit.Engaged,
 		Network: hit.Network, Place: hit.Place, Client: client, Visitor: hit.Visitor,
 	}
 	r.enricher.Origin(hit, &e.Origin)
+	s.scrubber.Event(e)
+	r.caps.Event(e)
 	outcome, err := r.sessions.Apply(e, hit.Previous, hit.Day, s)
 	switch {
 	case err == nil && outcome == event.Accepted:
@@ -131,6 +139,8 @@ func (r *Recorder) complain(at time.Time, err error) {
 // in the order in which they were decided.
 type scratch struct {
 	event    event.Event
+	props    []event.Prop
+	scrubber enrich.Scrubber
 	payload  []byte
 	spool    Spool
 	position spool.Position // of the event, once it is kept
@@ -147,7 +157,11 @@ func (s *scratch) Keep(e *event.Event) (err error) {
 const largest = 16 << 10
 
 func (r *Recorder) release(s *scratch) {
-	s.event = event.Event{}       // it borrows the request's memory
+	// They borrow the request's memory.
+	s.event = event.Event{}
+	clear(s.props)
+	s.props = s.props[:0]
+	s.scrubber.Reset()
 	s.position = spool.Position{} // it keeps a segment from being forgotten
 	if cap(s.payload) > largest {
 		s.payload = nil

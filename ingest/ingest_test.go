@@ -139,8 +139,43 @@ halfmask_ingest_hits_total{outcome="not_synced"} 0
 halfmask_ingest_hits_total{outcome="spool_full"} 0
 halfmask_ingest_hits_total{outcome="stopping"} 0
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "halfmask_ingest_hits_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// What identifies a person is gone before anything is kept, and what is one too
+// many is (other) for the whole visit.
+func TestWhatIsTakenOutOfAnEvent(t *testing.T) {
+	s := openSpool(t)
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s, Limits: enrich.Limits{Paths: 2, PropKeys: 1}})
+	hit := view("/users/jane@example.com")
+	hit.Referrer = "https://mail.example/jane@example.com/inbox"
+	hit.Campaign.Content = "jane@example.com"
+	hit.Props = []event.Prop{{Key: "plan", Value: "jane@example.com"}, {Key: "more", Value: "x"}}
+	other := *hit
+	other.Site = &event.Site{ID: 4, Domain: "example.org", Zone: time.UTC}
+	for _, h := range []*event.Hit{hit, &other, view("/b"), view("/c")} {
+		if got := r.Record(h); got != event.Accepted {
+			t.Fatalf("%s", got)
+		}
+	}
+	events, raw := spooled(t, s)
+	if bytes.Contains(raw, []byte("jane")) {
+		t.Error("the spool holds an e-mail address")
+	}
+	for i := range 2 { // the beacon's two sites get the same
+		e := events[i]
+		if e.Path != "/users/:email" || e.Origin.EntryPath != e.Path || e.Origin.Referrer != "mail.example/:email/inbox" ||
+			e.Origin.Campaign.Content != ":email" || fmt.Sprint(e.Props) != "[{plan :email}]" {
+			t.Errorf("event %d: %+v", i, e)
+		}
+	}
+	if e := events[3]; e.Path != enrich.Other || e.Facts.PreviousPath != "/b" {
+		t.Errorf("the third path of two: %+v", e)
+	}
+	if fmt.Sprint(hit.Props) != "[{plan jane@example.com} {more x}]" {
+		t.Errorf("the hit was changed: %v", hit.Props)
 	}
 }
 

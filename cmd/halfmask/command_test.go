@@ -15,7 +15,13 @@ import (
 	"github.com/halfmask/halfmask/internal/testkit"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == crashCommand {
+		os.Exit(crashMain(os.Stdin, os.Stderr))
+	}
+	dieIfAsked()
+	testkit.Main(m)
+}
 
 // try runs the program in this process and returns what a person would see.
 func try(t *testing.T, stdin string, args ...string) (status int, stdout, stderr string) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // sites' time zones, also where the system has none
@@ -46,7 +47,17 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "engine" {
 		os.Exit(engine.Main(os.Args[2:])) // the supervised child: not for people
 	}
+	if len(os.Args) > 1 && os.Args[1] == crashCommand {
+		os.Exit(crashMain(os.Stdin, os.Stderr)) // likewise
+	}
 	hideDSN()
+	if slices.Contains(os.Args[1:], "serve") { // no other command sees a visitor
+		if stderr, err := guardCrashes(); err != nil {
+			fmt.Fprintln(os.Stderr, "halfmask:", err)
+		} else {
+			os.Stderr = stderr
+		}
+	}
 	if err := harden(); err != nil {
 		fmt.Fprintln(os.Stderr, "halfmask:", err)
 	}

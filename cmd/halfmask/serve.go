@@ -234,7 +234,7 @@ func (h *house) door() (*collector.Collector, error) {
 		Masker:         anonymize.New(anonymize.Options{Salts: h.salts, Places: h.places}),
 		Assets:         assets,
 		TrustedProxies: h.settings.proxies,
-		Limits:         collector.Limits{Connections: h.settings.MaxConnections},
+		Limits:         collector.Limits{Connections: h.settings.MaxConnections, EventsPerNetwork: h.settings.RateLimit},
 		Books:          h.books,
 		Logger:         h.log,
 		Registerer:     h.metrics,
