@@ -139,7 +139,8 @@ func TestEndlessBodies(t *testing.T) {
 }
 
 // TestAnOptOutLeavesNoTrace: after visitors who opted out, in every way there
-// is, each byte of the spool and the data folder is what it was, and so is each
+// is, each byte of the spool and the data folder is what it was, but for the
+// counts in the ledger; and so is each
 // metric but the count of opt-outs.
 func TestAnOptOutLeavesNoTrace(t *testing.T) {
 	t.Parallel()
