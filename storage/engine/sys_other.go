@@ -23,6 +23,8 @@ func syncFileSystem(string) error { return errLinuxOnly }
 
 func residentBytes(int) float64 { return 0 }
 
+func effortOf(int) effort { return effort{} }
+
 func openTerminal() (ours, childs *os.File, err error) { return nil, nil, errLinuxOnly }
 
 func systemClock() clock {
