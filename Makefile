@@ -68,6 +68,10 @@ fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)
 bench: build engine geoip ## Measure the hot path and the whole; see bench/RESULTS.md
 	@scripts/bench
 
+.PHONY: chaos
+chaos: build engine ## Kill, stop and fill everything under load: nothing may be lost (CHAOS_KILLS=500, CHAOS_OUTAGE=1m)
+	@scripts/chaos $(or $(CHAOS_KILLS),500) $(or $(CHAOS_OUTAGE),1m) $(CHAOS_ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; fetched files and data stay
 	rm -rf bin .cache/web.stamp

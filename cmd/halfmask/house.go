@@ -187,7 +187,7 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	if err != nil {
 		return storage.Options{}, err
 	}
-	e, err := engine.Open(ctx, engine.Options{
+	e, err := engine.Start(engine.Options{
 		Library:     library,
 		Dir:         h.settings.path(engineFolder),
 		MemoryLimit: h.settings.EngineMemory << 20,
@@ -199,6 +199,13 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	}
 	h.engine = e
 	h.started("the engine", engineBy, e.Close)
+	// With sites known from before, events are accepted whatever becomes of the
+	// engine. Without, nothing can be done before it is there.
+	if h.sites == nil || len(h.sites.Sites()) == 0 {
+		if err := e.Wait(ctx); err != nil {
+			return storage.Options{}, err
+		}
+	}
 	return engineStorage(e), nil
 }
 

@@ -22,8 +22,9 @@ import (
 
 // storagePatience is how long a start with known sites waits for storage
 // before it opens the door all the same. After a crash, visits of before the
-// start can only be gone on with once storage is there, so it is worth a moment.
-const storagePatience = 2 * time.Second
+// start can only be gone on with once storage is there, so it is worth a moment;
+// no more than a moment, since the door is to be open 300 ms after the start.
+const storagePatience = 100 * time.Millisecond
 
 // commandPatience is how long a command waits for a server that is starting or
 // stopping.
@@ -192,7 +193,7 @@ func (h *house) ready(ctx context.Context) bool {
 	select {
 	case <-h.up:
 	case <-patience:
-		h.log.Warn("opening the door without storage; accepted events wait in the spool")
+		h.log.Info("opening the door before storage is there; accepted events wait in the spool")
 	case <-ctx.Done():
 		return false
 	}
