@@ -236,7 +236,7 @@ func (h *house) openIngest(ctx context.Context) error {
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
 	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Logger: h.log, Registerer: h.metrics})
-	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
+	h.admin = &admin{store: h.store, engine: h.engine, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
 	h.worker(ctx, "the work on storage", func(ctx context.Context) { h.runStorage(ctx, shipper) })

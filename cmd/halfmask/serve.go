@@ -324,7 +324,7 @@ func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) (e
 	if err != nil {
 		log.Warn("going on without the snapshot of sites", "error", err)
 	}
-	a := &admin{store: h.store, registry: sites, snippet: func(domain string) string {
+	a := &admin{store: h.store, engine: h.engine, registry: sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}}
 	return f(local(a.operations()))
