@@ -50,7 +50,7 @@ var (
 // settings is what the templates show.
 type settings struct {
 	Data, Backups, Users, Retention    string
-	Memory                             int64
+	Memory, Reserve                    int64
 	Threads                            int
 	Databases                          []string
 	Readable                           []struct{ Table, Time string }
@@ -84,6 +84,7 @@ func (e *Engine) writeConfig() error {
 		Users:              filepath.Join(dir, usersFile),
 		Retention:          e.options.Retention,
 		Memory:             e.options.MemoryLimit,
+		Reserve:            reserve,
 		Threads:            max(2, runtime.NumCPU()/2),
 		Databases:          e.options.databases(),
 		Readable:           readable,

@@ -124,6 +124,7 @@ type Engine struct {
 	changed chan struct{} // closed and replaced when live changes
 
 	restarts  atomic.Uint64
+	short     atomic.Bool // see room.go; cleared between two runs of the child only
 	stopOnce  sync.Once
 	closeOnce sync.Once
 	stop      chan struct{} // closed: come down cleanly
@@ -369,15 +370,6 @@ func (e *Engine) ClockDoubt() time.Duration { return e.guard.observe() }
 // returns how far ahead it had seemed, 0 if there was no doubt, and the time that
 // is believed now.
 func (e *Engine) ConfirmClock() (ahead time.Duration, now time.Time) { return e.guard.confirm() }
-
-// Sync returns when everything the engine has written is on disk: it syncs
-// the whole file system that the data folder is on.
-func (e *Engine) Sync() error {
-	if err := syncFileSystem(e.options.Dir); err != nil {
-		return fmt.Errorf("cannot sync the engine's data to disk: %w", err)
-	}
-	return nil
-}
 
 // Close ends the engine and waits until it is gone. Close your connections
 // first: the engine waits five seconds for open ones. When ctx ends before the

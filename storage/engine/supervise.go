@@ -119,6 +119,12 @@ func (e *Engine) watch(c *child) (clean bool) {
 				e.stopTTL(c)
 			}
 			doubting = doubt
+			if e.lookForRoom() {
+				e.log.Warn("the disk has room again; replacing the engine, which may have acknowledged what it could not write", "pid", c.pid())
+				c.kill()
+				<-c.gone
+				return false
+			}
 		case <-probe.C:
 			go func() { answer <- e.probe(c) }()
 		case err := <-answer:
@@ -189,6 +195,7 @@ func (e *Engine) stopTTL(c *child) {
 
 // start starts one child and returns when it answers.
 func (e *Engine) start() (*child, error) {
+	e.short.Store(false) // whatever the run before could not write is asked about again
 	e.guard.assess()
 	if err := e.writeConfig(); err != nil {
 		return nil, err

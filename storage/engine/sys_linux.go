@@ -60,6 +60,15 @@ func syncFileSystem(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
+// freeBytes is the room on a folder's file system for those who are not root.
+func freeBytes(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
 // residentBytes reads the resident memory of a process; 0 if it is gone.
 func residentBytes(pid int) float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
