@@ -24,8 +24,9 @@ var allowed = map[string][]string{
 	"event":                {},
 	"stats":                {"event"},
 	"account":              {"event"},
-	"collector":            {"event", "collector/consent", "collector/beacon"},
+	"collector":            {"event", "collector/consent", "collector/beacon", "collector/poll"},
 	"collector/consent":    {},
+	"collector/poll":       {},
 	"collector/beacon":     {"event"},
 	"collector/anonymize":  {"event"},
 	"collector/tracker":    {"collector"},
@@ -58,7 +59,7 @@ var restricted = []struct {
 }{
 	{"net/netip", []string{"collector", "collector/anonymize", "cmd/halfmask", "dashboard", "bench/workload", "bench/load"},
 		"only the door and anonymize handle whole addresses (and the dashboard's login throttle, in memory)"},
-	{"net", []string{"collector", "cmd/halfmask", "storage", "storage/engine", "scripts/geoip", "bench/load", "e2e/chaos"},
+	{"net", []string{"collector", "collector/poll", "cmd/halfmask", "storage", "storage/engine", "scripts/geoip", "bench/load", "e2e/chaos"},
 		"its types hold whole addresses too, as bytes and text: only who listens or dials needs them"},
 	{"net/http", []string{"dashboard", "cmd/halfmask", "internal/demo", "e2e", "e2e/chaos", "bench/load"},
 		"a request holds everything that a visitor sends, and nothing may be asked of the outside world"},
@@ -67,7 +68,7 @@ var restricted = []struct {
 	{"github.com/oschwald/", []string{"collector/anonymize", "scripts/geoip"}, "only anonymize looks addresses up"},
 	{"github.com/maxmind/", []string{"scripts/geoip"}, "only the database converter writes address databases"},
 	{"github.com/ebitengine/purego", []string{"storage/engine"}, "only the engine's launcher loads libraries"},
-	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "storage", "storage/engine"},
+	{"unsafe", []string{"event", "collector", "collector/beacon", "collector/consent", "collector/poll", "ingest", "ingest/record", "ingest/spool", "ingest/enrich", "ingest/session", "storage", "storage/engine"},
 		"borrowed strings are made where memory is owned, nowhere else"},
 }
 

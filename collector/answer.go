@@ -35,7 +35,6 @@ var (
 	crossOrigin = []byte("cross-origin")
 	oneDay      = []byte("86400")
 	soon        = []byte("5")
-	exposed     = []byte("X-Halfmask-Dropped, X-Halfmask-Error")
 	vary        = []byte("Origin")
 	varyHeaders = []byte("Origin, Access-Control-Request-Headers")
 	newline     = []byte{'\n'}
@@ -61,8 +60,15 @@ func cors(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
 	h.SetCanonical(allowOriginKey, origin)
 	h.SetCanonical(credentialsKey, yes)
-	h.SetCanonical(exposeKey, exposed)
 	h.SetCanonical(varyKey, vary)
+}
+
+// tell sets a header of ours and lets the page that asked read it.
+func tell(ctx *fasthttp.RequestCtx, key, value []byte) {
+	ctx.Response.Header.SetCanonical(key, value)
+	if len(ctx.Request.Header.PeekCanonical(originKey)) > 0 {
+		ctx.Response.Header.SetCanonical(exposeKey, key)
+	}
 }
 
 // preflight answers OPTIONS of any path, so that a page learns what is wrong
@@ -138,7 +144,7 @@ func answer(ctx *fasthttp.RequestCtx, at endpoint, r result) {
 		return
 	case r.drops != 0:
 		var list [128]byte
-		ctx.Response.Header.SetCanonical(droppedKey, r.drops.appendTo(list[:0]))
+		tell(ctx, droppedKey, r.drops.appendTo(list[:0]))
 	}
 	accept(ctx, at)
 }
@@ -157,7 +163,7 @@ func accept(ctx *fasthttp.RequestCtx, at endpoint) {
 // reject tells a site owner what is wrong with a beacon.
 func reject(ctx *fasthttp.RequestCtx, at endpoint, f beacon.Faults) {
 	if at == pixelEndpoint {
-		ctx.Response.Header.SetCanonical(errorKey, f.AppendText(nil))
+		tell(ctx, errorKey, f.AppendText(nil))
 		gif(ctx, fasthttp.StatusBadRequest)
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/halfmask/halfmask/collector/poll"
 	"github.com/halfmask/halfmask/event"
 )
 
@@ -156,9 +157,7 @@ func New(o Options) *Collector {
 		Concurrency:        c.limits.Connections + 1024,
 		MaxRequestBodySize: c.limits.Body,
 		ReadBufferSize:     c.limits.Header,
-		ReadTimeout:        c.limits.ReadTimeout,
-		WriteTimeout:       c.limits.WriteTimeout,
-		IdleTimeout:        c.limits.IdleTimeout,
+		// The timeouts are the connections': see Serve.
 
 		CloseOnShutdown:              true,
 		DisablePreParseMultipartForm: true,
@@ -174,9 +173,14 @@ func New(o Options) *Collector {
 // several listeners. It returns nil after a Shutdown, or ErrStopped if that
 // came before.
 func (c *Collector) Serve(ln net.Listener) error {
-	l := &listener{Listener: ln, c: c}
-	if !c.open(l) {
+	polled, err := poll.Listen(ln, poll.Timeouts{Read: c.limits.ReadTimeout, Write: c.limits.WriteTimeout, Idle: c.limits.IdleTimeout})
+	if err != nil {
 		_ = ln.Close()
+		return fmt.Errorf("cannot serve beacons: %w", err)
+	}
+	l := &listener{Listener: polled, c: c}
+	if !c.open(l) {
+		_ = polled.Close()
 		return ErrStopped
 	}
 	if err := c.server.Serve(l); err != nil {

@@ -21,20 +21,27 @@ type result struct {
 	cpu      float64 // microseconds of the server's CPU per request
 }
 
-// drive sends requests over some connections, on each the next one when the
-// last was answered, until the time is up and the last answer is in. One
-// thread does it all with epoll, because what the load costs the server does
-// not get: a goroutine for each connection costs twice as much.
-func drive(ctx context.Context, addr string, requests [][]byte, connections int, d time.Duration) (result, error) {
+// drive sends requests over some connections, until the time is up and the last
+// answer is in: on each the next one when the last was answered, or, with a
+// rate (per second, all together), when its time has come. One thread does it
+// all with epoll, because what the load costs the server does not get: a
+// goroutine for each connection costs twice as much.
+//
+// With a rate a latency counts from when the request should have been sent, so
+// that a server that makes its clients wait cannot hide it.
+func drive(ctx context.Context, addr string, requests [][]byte, o *options) (result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	l := loader{requests: requests, buffer: make([]byte, 8192)}
+	if o.rate > 0 {
+		l.every = time.Duration(float64(time.Second) / o.rate)
+	}
 	defer l.close()
-	if err := l.open(addr, connections); err != nil {
+	if err := l.open(addr, o.connections); err != nil {
 		return result{}, err
 	}
 	began := time.Now()
-	if err := l.run(ctx, began.Add(d)); err != nil {
+	if err := l.run(ctx, began.Add(o.duration)); err != nil {
 		return result{}, err
 	}
 	took := time.Since(began).Seconds()
@@ -56,6 +63,10 @@ type loader struct {
 	buffer    []byte
 	latencies []time.Duration
 	result    result
+
+	every time.Duration // between two requests; 0: as fast as they are answered
+	due   time.Time     // of the next request
+	free  []*socket     // without a request under way, with a rate
 }
 
 // socket is one connection; its answers fit into one read, or are put together.
@@ -106,44 +117,71 @@ func (l *loader) close() {
 	_ = unix.Close(l.epoll)
 }
 
-// run keeps every connection busy until the end, and then waits for the last
+// run keeps the connections busy until the end, and then waits for the last
 // answers.
 func (l *loader) run(ctx context.Context, end time.Time) error {
+	l.due = time.Now()
 	for i := range l.sockets {
-		if err := l.send(&l.sockets[i], time.Now()); err != nil {
-			return err
-		}
+		l.free = append(l.free, &l.sockets[i])
 	}
 	events := make([]unix.EpollEvent, len(l.sockets))
-	for busy := len(l.sockets); busy > 0; {
-		n, err := unix.EpollWait(l.epoll, events, 5000)
+	silent := time.Now()
+	for over := false; !over || len(l.free) < len(l.sockets); {
+		now := time.Now()
+		over = over || now.After(end) || ctx.Err() != nil
+		if !over {
+			if err := l.sendDue(now); err != nil {
+				return err
+			}
+		}
+		patience := 5000
+		if l.every > 0 && len(l.free) > 0 && !over {
+			patience = 0 // the next request is due in microseconds
+		}
+		n, err := unix.EpollWait(l.epoll, events, patience)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
+		now = time.Now()
+		if n > 0 || len(l.free) == len(l.sockets) {
+			silent = now
+		}
+		if now.Sub(silent) > 5*time.Second {
 			return errors.New("the server has not answered for 5 s")
 		}
-		now := time.Now()
-		over := now.After(end) || ctx.Err() != nil
 		for _, e := range events[:n] {
 			s := l.byFD[e.Fd]
 			done, err := l.receive(s, now)
 			if err != nil {
 				return err
 			}
-			switch {
-			case !done:
-			case over:
-				busy--
-			default:
-				if err := l.send(s, now); err != nil {
-					return err
-				}
+			if done {
+				l.free = append(l.free, s)
 			}
 		}
+	}
+	return nil
+}
+
+// sendDue sends what is due on the connections that are free.
+func (l *loader) sendDue(now time.Time) error {
+	for len(l.free) > 0 && (l.every == 0 || !now.Before(l.due)) {
+		s := l.free[0]
+		l.free = l.free[1:]
+		planned := now
+		if l.every > 0 {
+			planned = l.due
+			l.due = l.due.Add(l.every)
+		}
+		if err := l.send(s, planned); err != nil {
+			return err
+		}
+	}
+	if len(l.free) == 0 {
+		l.free = nil // the slice does not creep through memory for ever
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type options struct {
 	connections int
 	pin         bool
 	hold        bool
+	rate        float64
+	durability  string
 	mix         workload.Mix
 }
 
@@ -43,6 +45,8 @@ func main() {
 	flag.IntVar(&o.connections, "connections", 64, "connections")
 	flag.BoolVar(&o.pin, "pin", true, "give the server one core and the load (with the engine) another")
 	flag.BoolVar(&o.hold, "hold", false, "stop the engine while measuring, so that the door and the spool are measured alone")
+	flag.Float64Var(&o.rate, "rate", 0, "requests per second, all connections together; 0: as many as are answered")
+	flag.StringVar(&o.durability, "durability", "process", "Halfmask's --durability: process or power")
 	o.mix = workload.Realistic
 	flag.IntVar(&o.mix.Paths, "paths", o.mix.Paths, "distinct paths")
 	flag.IntVar(&o.mix.Agents, "agents", o.mix.Agents, "distinct user agents")
@@ -78,7 +82,7 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer bare.stop()
-	halfmask, err := startHalfmask(ctx, o.binary)
+	halfmask, err := startHalfmask(ctx, o.binary, o.durability)
 	if err != nil {
 		return err
 	}
@@ -90,7 +94,11 @@ func run(ctx context.Context, o *options) error {
 			}
 		}
 	}
-	fmt.Printf("%d connections, %v a measurement, %d rounds, pinned: %v, engine held: %v\n", o.connections, o.duration, o.rounds, o.pin, o.hold)
+	fmt.Printf("%d connections, %v a measurement, %d rounds, pinned: %v, engine held: %v, durability: %s\n",
+		o.connections, o.duration, o.rounds, o.pin, o.hold, o.durability)
+	if err := printSyncTime(halfmask.data); err != nil {
+		return err
+	}
 	fmt.Printf("%-10s %10s %12s %9s %9s %9s\n", "server", "requests/s", "CPU us/req", "p50 us", "p99 us", "RSS MiB")
 	var ratios, cpuRatios []float64
 	accepted, stored := 0, 0
@@ -128,7 +136,7 @@ func measure(ctx context.Context, name string, s *server, requests [][]byte, o *
 	if err != nil {
 		return result{}, err
 	}
-	r, err := drive(ctx, s.addr, requests, o.connections, o.duration)
+	r, err := drive(ctx, s.addr, requests, o)
 	if err != nil {
 		return result{}, fmt.Errorf("cannot drive %s: %w", name, err)
 	}

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,6 +60,31 @@ func residentMiB(pid int) float64 {
 	}
 	pages, _ := strconv.ParseFloat(fields[1], 64)
 	return pages * float64(os.Getpagesize()) / (1 << 20)
+}
+
+// printSyncTime tells how long this disk takes to write a page for good: what
+// an answer that promises it cannot be faster than.
+func printSyncTime(folder string) error {
+	file, err := os.CreateTemp(folder, "sync-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	times := make([]time.Duration, 300)
+	for i := range times {
+		if _, err := file.WriteAt(make([]byte, 4096), int64(i%16)*4096); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := unix.Fdatasync(int(file.Fd())); err != nil {
+			return err
+		}
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	fmt.Printf("fdatasync of a page: p50 %v, p99 %v\n", times[len(times)/2].Round(time.Microsecond), times[len(times)*99/100].Round(time.Microsecond))
+	return nil
 }
 
 func childrenOf(pid int) []int {

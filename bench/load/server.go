@@ -78,13 +78,16 @@ type halfmask struct {
 
 var listening = regexp.MustCompile(`^(collector|dashboard|operations) +(?:on|at) +(\S+)`)
 
-func startHalfmask(ctx context.Context, binary string) (_ *halfmask, err error) {
+func startHalfmask(ctx context.Context, binary, durability string) (_ *halfmask, err error) {
 	data, err := os.MkdirTemp("", "halfmask-bench-*")
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--dashboard-listen", "127.0.0.1:0",
 		"--ops-listen", "127.0.0.1:0", "--trusted-proxies", "127.0.0.1", "--log-level", "warn", "--max-connections", "20000")
+	if durability != "process" {
+		cmd.Args = append(cmd.Args, "--durability", durability)
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

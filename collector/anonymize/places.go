@@ -156,6 +156,7 @@ func (p *Places) find(addr netip.Addr) event.Place { return p.atlas.Load().find(
 // atlas is one loaded database with the records decoded so far.
 type atlas struct {
 	reader *maxminddb.Reader
+	flat   atomic.Pointer[ranges] // its IPv4 part; nil: ask the reader
 	kind   string
 	built  time.Time
 	spots  []atomic.Pointer[spot]
@@ -175,23 +176,35 @@ func newAtlas(data []byte) (*atlas, error) {
 	kind := reader.Metadata.DatabaseType
 	for _, known := range []string{"City", "Country", "Enterprise"} {
 		if strings.Contains(kind, known) {
-			return &atlas{reader: reader, kind: kind, built: reader.Metadata.BuildTime(), spots: make([]atomic.Pointer[spot], spots)}, nil
+			a := &atlas{reader: reader, kind: kind, built: reader.Metadata.BuildTime(), spots: make([]atomic.Pointer[spot], spots)}
+			// It takes up to a second, for which the door does not wait.
+			go func() { a.flat.Store(layFlat(reader)) }()
+			return a, nil
 		}
 	}
 	return nil, fmt.Errorf("its type %q holds no places", kind)
 }
 
 func (a *atlas) find(addr netip.Addr) event.Place {
-	found := a.reader.Lookup(addr)
-	if !found.Found() {
-		return event.Place{}
+	var offset uintptr
+	if flat := a.flat.Load(); flat != nil && addr.Is4() {
+		record := flat.find(addr.As4())
+		if record == none {
+			return event.Place{}
+		}
+		offset = uintptr(record)
+	} else {
+		found := a.reader.Lookup(addr)
+		if !found.Found() {
+			return event.Place{}
+		}
+		offset = found.Offset()
 	}
-	offset := found.Offset()
 	slot := &a.spots[uint64(offset)*0x9e3779b97f4a7c15>>48] // Fibonacci hashing to 16 bits
 	if s := slot.Load(); s != nil && s.offset == offset {
 		return s.place
 	}
-	s := &spot{offset: offset, place: decodePlace(found)}
+	s := &spot{offset: offset, place: decodePlace(a.reader.LookupOffset(offset))}
 	slot.Store(s)
 	return s.place
 }
