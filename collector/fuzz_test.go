@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/halfmask/halfmask/event"
@@ -46,7 +47,7 @@ func FuzzRequest(f *testing.F) {
 	c := New(o)
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		taker.hits, hider.addrs = nil, nil
-		before := testutil.ToFloat64(c.metrics.accepted)
+		before := testutil.ToFloat64(c.metrics.accepted.(prometheus.Counter))
 		l := &line{Reader: bytes.NewReader(sent)}
 		_ = c.server.ServeConn(l) // what it complains of, it said to the other end
 		if n := testutil.ToFloat64(c.metrics.panics); n != 0 {
@@ -59,7 +60,7 @@ func FuzzRequest(f *testing.F) {
 		if strings.Contains(strings.ToLower(said), "\r\nset-cookie") {
 			t.Errorf("set a cookie: %q", said)
 		}
-		if got := testutil.ToFloat64(c.metrics.accepted) - before; int(got) != len(taker.hits) {
+		if got := testutil.ToFloat64(c.metrics.accepted.(prometheus.Counter)) - before; int(got) != len(taker.hits) {
 			t.Errorf("%v events were booked, %d recorded", got, len(taker.hits))
 		}
 		for _, a := range hider.addrs {
