@@ -63,6 +63,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 	server.Stop(t) // and a stop while it is away, with nothing learned
 	theirs.mend()
 	server.Restart(t)
+	server.StorageUp(t)
 	send(t, server, "/three")
 	e2e.Eventually(t, "all three events are stored", func() bool {
 		return server.Totals(t, token, "example.com", "events")[0] == 3

@@ -211,7 +211,7 @@ func ship(t *testing.T, s *Store, collector int) *shipping {
 		n := uint64(0)
 		for ctx.Err() == nil {
 			e := event.Event{At: time.Now().AddDate(0, 0, -int(n%2)), Site: 1, Kind: event.Pageview, Visitor: event.VisitorID(collector), Visit: event.VisitID(n), Path: fmt.Sprintf("/%d", n%50)}
-			if err := l.spool.Append(record.Append(nil, &e)); err != nil {
+			if _, err := l.spool.Append(record.Append(nil, &e)); err != nil {
 				t.Error(err)
 				break
 			}
@@ -273,6 +273,15 @@ func TestAClusterLosesAReplica(t *testing.T) {
 	for seq := uint64(1); seq <= 3; seq++ {
 		if got := stored(t, s, seq)[day(1)]; got != 10 {
 			t.Errorf("batch %d has %d rows of 10", seq, got)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func FuzzDSN(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, dsn string) {
-		o, err := storage.ParseDSN(dsn)
+		o, err := storage.ParseDSN(dsn, "")
 		if err != nil {
 			for i := 0; i+12 <= len(dsn); i++ {
 				if part := dsn[i : i+12]; strings.Contains(err.Error(), part) && !strings.Contains("clickhouse://user:password@host:9000/database?secure=true, skip_verify, reader and reader_password needs reader", part) {

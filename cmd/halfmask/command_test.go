@@ -36,7 +36,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if status != 0 {
 		t.Errorf("--help exits with %d", status)
 	}
-	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "ledger", "health", "version"} {
+	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "clock confirm", "ledger", "health", "version"} {
 		if !strings.Contains(out, command) {
 			t.Errorf("--help does not name %q", command)
 		}
@@ -64,7 +64,7 @@ func TestHelpTellsDefaults(t *testing.T) {
 
 // TestFlagsHaveTwins holds what the documentation says of every flag.
 func TestFlagsHaveTwins(t *testing.T) {
-	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "ledger", "health"} {
+	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "clock confirm", "ledger", "health"} {
 		_, help, _ := try(t, "", append(strings.Fields(command), "--help")...)
 		flags := regexp.MustCompile(`(?m)^ +(?:-h, )?--([a-z-]+)`).FindAllStringSubmatch(help, -1)
 		if len(flags) < 2 {

@@ -191,7 +191,7 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	if err != nil {
 		return storage.Options{}, err
 	}
-	e, err := engine.Open(ctx, engine.Options{
+	e, err := engine.Start(engine.Options{
 		Library:     library,
 		Dir:         h.settings.path(engineFolder),
 		MemoryLimit: h.settings.EngineMemory << 20,
@@ -203,6 +203,13 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	}
 	h.engine = e
 	h.started("the engine", engineBy, e.Close)
+	// With sites known from before, events are accepted whatever becomes of the
+	// engine. Without, nothing can be done before it is there.
+	if h.sites == nil || len(h.sites.Sites()) == 0 {
+		if err := e.Wait(ctx); err != nil {
+			return storage.Options{}, err
+		}
+	}
 	return engineStorage(e), nil
 }
 
@@ -230,7 +237,7 @@ func (h *house) openIngest(ctx context.Context) error {
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
 	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Books: h.ledger, Logger: h.log, Registerer: h.metrics})
-	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
+	h.admin = &admin{store: h.store, engine: h.engine, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
 	}, recount: h.recountSoon}
 	h.worker(ctx, "the work on storage", func(ctx context.Context) { h.runStorage(ctx, shipper) })

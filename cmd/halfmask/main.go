@@ -38,6 +38,9 @@ type commands struct {
 	Token struct {
 		Add tokenAddCommand `cmd:"" help:"Make an API token for one site and print it, alone, on the last line."`
 	} `cmd:"" help:"Manage tokens of the Stats API. Works beside a running server and without one."`
+	Clock struct {
+		Confirm clockConfirmCommand `cmd:"" help:"Say that this machine's clock is right after it jumped, so that deletion by age goes on."`
+	} `cmd:"" help:"Tell what to think of the clock. Works beside a running server and without one."`
 	Ledger  ledgerCommand  `cmd:"" help:"Show what became of every event, and fail if the books do not balance. Works beside a running server and without one."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it accepts events; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`

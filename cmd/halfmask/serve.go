@@ -333,7 +333,7 @@ func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) er
 		if err != nil {
 			h.log.Warn("going on without the snapshot of sites", "error", err)
 		}
-		a := &admin{store: h.store, registry: sites, snippet: func(domain string) string {
+		a := &admin{store: h.store, engine: h.engine, registry: sites, snippet: func(domain string) string {
 			return tracker.Snippet(c.PublicURL, domain)
 		}}
 		return f(local(a.operations()))

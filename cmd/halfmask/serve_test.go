@@ -276,6 +276,15 @@ func TestAVisitSurvivesACrashHoweverLateStorageComes(t *testing.T) {
 	}
 
 	s = serve(t, data, "--clickhouse", dsn(t, server))
+	eventually(t, "storage has told what was going on", func() bool {
+		response, err := http.Get("http://" + s.operations + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(text), `"storage":"ok"`)
+	})
 	s.view(t, "/two")
 	if status := s.end(t); status != 0 {
 		t.Fatalf("status %d", status)

@@ -57,7 +57,7 @@ func (d *desk) take(n int) {
 
 func (d *desk) append() {
 	d.t.Helper()
-	if err := d.spool.Append([]byte("an event")); err != nil {
+	if _, err := d.spool.Append([]byte("an event")); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -199,7 +199,7 @@ func TestNoFalseAlarm(t *testing.T) {
 		senders.Go(func() {
 			for range 3000 {
 				d.received.Inc()
-				if err := d.spool.Append([]byte("an event")); err != nil {
+				if _, err := d.spool.Append([]byte("an event")); err != nil {
 					t.Error(err)
 				}
 				d.accepted.Inc()
