@@ -34,9 +34,11 @@ func TestAlertRules(t *testing.T) {
 	if err := decoder.Decode(&rules); err != nil {
 		t.Fatal(err)
 	}
-	server, data := testkit.NewEngine(t, t.TempDir()), filepath.Join(t.TempDir(), "data")
-	addSite(t, data, dsn(t, server))
-	s := serve(t, data, "--clickhouse", dsn(t, server))
+	library, err := testkit.Library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, filepath.Join(t.TempDir(), "data"), "--engine", library)
 	shown := s.metrics(t)
 	duration := regexp.MustCompile(`^(|\d+[smh])$`)
 	names := regexp.MustCompile(`halfmask_\w+`)
