@@ -68,7 +68,7 @@ walsim: ## Simulate power failures over the spool, WALSIM_SEEDS of them (default
 .PHONY: test-cluster
 test-cluster: engine ## Run the tests of a replicated cluster: two real engines, a real ZooKeeper
 	@scripts/zookeeper
-	HALFMASK_TEST_CLUSTER=1 $(GO) test -count=1 -run Cluster -v ./storage
+	$(GO) test -tags cluster -timeout 20m -count=1 -run Cluster -v ./storage
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)

@@ -1,3 +1,5 @@
+//go:build cluster
+
 package storage
 
 import (
@@ -6,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,6 @@ import (
 // need ZooKeeper, and the engine's build that the rig knows.
 func startCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
-	if os.Getenv("HALFMASK_TEST_CLUSTER") == "" {
-		t.Skip("run it with: make test-cluster")
-	}
 	library, err := testkit.Library()
 	if err != nil {
 		t.Fatal(err)
