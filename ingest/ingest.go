@@ -68,7 +68,7 @@ func New(o Options) *Recorder {
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
-	r.scratch.New = func() any { return &scratch{spool: o.Spool} }
+	r.scratch.New = func() any { return &scratch{of: r} }
 	hits := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "halfmask_ingest_hits_total",
 		Help: "Hits that came through the door, by what became of them.",
@@ -105,9 +105,9 @@ func (r *Recorder) record(hit *event.Hit) event.Outcome {
 		Hostname: hit.Hostname, Path: hit.Path, Props: s.props, Scroll: hit.Scroll, Engaged: hit.Engaged,
 		Network: hit.Network, Place: hit.Place, Client: client, Visitor: hit.Visitor,
 	}
-	r.enricher.Origin(hit, &e.Origin)
 	s.scrubber.Event(e)
 	r.caps.Event(e)
+	s.hit = hit
 	outcome, err := r.sessions.Apply(e, hit.Previous, hit.Day, s)
 	switch {
 	case err == nil && outcome == event.Accepted:
@@ -134,22 +134,30 @@ func (r *Recorder) complain(at time.Time, err error) {
 	}
 }
 
-// scratch is what one Record works with. As the sessions' Keeper it encodes
+// scratch is what one Record works with. As the sessions' Opener it encodes
 // and spools under the visitor's lock, so that a visitor's events are spooled
 // in the order in which they were decided.
 type scratch struct {
+	of       *Recorder
+	hit      *event.Hit
 	event    event.Event
 	props    []event.Prop
 	scrubber enrich.Scrubber
 	payload  []byte
-	spool    Spool
 	position spool.Position // of the event, once it is kept
+}
+
+// Open implements session.Opener.
+func (s *scratch) Open(e *event.Event) {
+	s.of.enricher.Origin(s.hit, &e.Origin)
+	s.scrubber.Origin(&e.Origin)
+	s.of.caps.Origin(e)
 }
 
 // Keep implements session.Keeper.
 func (s *scratch) Keep(e *event.Event) (err error) {
 	s.payload = record.Append(s.payload[:0], e)
-	s.position, err = s.spool.Append(s.payload)
+	s.position, err = s.of.spool.Append(s.payload)
 	return err
 }
 
@@ -158,7 +166,7 @@ const largest = 16 << 10
 
 func (r *Recorder) release(s *scratch) {
 	// They borrow the request's memory.
-	s.event = event.Event{}
+	s.event, s.hit = event.Event{}, nil
 	clear(s.props)
 	s.props = s.props[:0]
 	s.scrubber.Reset()

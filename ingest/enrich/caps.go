@@ -129,6 +129,16 @@ func (c *Caps) Event(e *event.Event) {
 	}
 	c.value(d, site, hostnameColumn, &e.Hostname)
 	c.value(d, site, pathColumn, &e.Path)
+	c.value(d, site, browserVersionColumn, &e.Client.BrowserVersion)
+	c.value(d, site, osVersionColumn, &e.Client.OSVersion)
+	if len(e.Props) > 0 {
+		e.Props = c.props(d, site, e.Props)
+	}
+}
+
+// Origin bounds the values of how an event's visit came about.
+func (c *Caps) Origin(e *event.Event) {
+	d, site := c.on(e.At), uint64(e.Site)
 	o := &e.Origin
 	c.value(d, site, sourceColumn, &o.Source)
 	c.value(d, site, referrerColumn, &o.Referrer)
@@ -138,11 +148,6 @@ func (c *Caps) Event(e *event.Event) {
 		c.value(d, site, utmCampaignColumn, &o.Campaign.Campaign)
 		c.value(d, site, utmContentColumn, &o.Campaign.Content)
 		c.value(d, site, utmTermColumn, &o.Campaign.Term)
-	}
-	c.value(d, site, browserVersionColumn, &e.Client.BrowserVersion)
-	c.value(d, site, osVersionColumn, &e.Client.OSVersion)
-	if len(e.Props) > 0 {
-		e.Props = c.props(d, site, e.Props)
 	}
 }
 

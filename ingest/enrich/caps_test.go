@@ -45,6 +45,7 @@ func TestCaps(t *testing.T) {
 		for n := range 20 {
 			e := flood(1, n)
 			c.Event(e)
+			c.Origin(e)
 			want := fmt.Sprint("v", n)
 			if n >= 10 {
 				want = Other
@@ -105,6 +106,7 @@ func TestCapsOfProperties(t *testing.T) {
 			e.Props[0], e.Props[1] = e.Props[1], e.Props[0]
 		}
 		c.Event(e)
+		c.Origin(e)
 		got := fmt.Sprint(e.Props)
 		want := fmt.Sprintf("[{order %d} {plan free}]", n)
 		switch {
@@ -168,6 +170,7 @@ func TestCapsTogether(t *testing.T) {
 				path := fmt.Sprint(i * 7 % 1000)
 				e := &event.Event{At: capsNoon.Add(time.Duration(i%2) * 12 * time.Hour), Site: 1, Path: path}
 				c.Event(e)
+				c.Origin(e)
 				switch {
 				case e.Path == path && i > 1:
 					in[path] = true
@@ -195,6 +198,7 @@ func crowded() (*Caps, []*event.Event) {
 			Client: event.Client{BrowserVersion: "146.0", OSVersion: "10/11"},
 		}
 		c.Event(events[i])
+		c.Origin(events[i])
 	}
 	return c, events
 }
@@ -202,7 +206,7 @@ func crowded() (*Caps, []*event.Event) {
 func TestCapsDoNotAllocate(t *testing.T) {
 	c, events := crowded()
 	i := 0
-	if n := testing.AllocsPerRun(1000, func() { c.Event(events[i%len(events)]); i++ }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { c.Event(events[i%len(events)]); c.Origin(events[i%len(events)]); i++ }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	over := flood(1, 1)
@@ -220,6 +224,7 @@ func BenchmarkCaps(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for i := 0; pb.Next(); i++ {
 				c.Event(events[i%len(events)])
+				c.Origin(events[i%len(events)])
 			}
 		})
 	})

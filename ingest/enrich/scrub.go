@@ -34,11 +34,19 @@ func (s *Scrubber) Reset() {
 // largestBuffer bounds what a Scrubber holds on to after an unusual event.
 const largestBuffer = 8 << 10
 
-// Event scrubs every text of an event, in place. The event's Props must be the
-// caller's to write. It allocates nothing once the Scrubber has its size.
+// Event scrubs the texts of an event but for its origin, in place. The event's
+// Props must be the caller's to write. It allocates nothing once the Scrubber has
+// its size.
 func (s *Scrubber) Event(e *event.Event) {
 	e.Path = s.Path(e.Path)
-	o := &e.Origin
+	e.Name = s.Text(e.Name)
+	for i := range e.Props {
+		e.Props[i].Key, e.Props[i].Value = s.Text(e.Props[i].Key), s.Text(e.Props[i].Value)
+	}
+}
+
+// Origin scrubs the texts of an origin, likewise.
+func (s *Scrubber) Origin(o *event.Origin) {
 	if slash := strings.IndexByte(o.Referrer, '/'); slash >= 0 {
 		if path := s.Path(o.Referrer[slash:]); len(path) != len(o.Referrer)-slash || path != o.Referrer[slash:] {
 			from := len(s.buffer)
@@ -47,13 +55,10 @@ func (s *Scrubber) Event(e *event.Event) {
 		}
 	}
 	c := &o.Campaign
-	for _, text := range [...]*string{&e.Name, &o.Source, &c.Source, &c.Medium, &c.Campaign, &c.Content, &c.Term} {
+	for _, text := range [...]*string{&o.Source, &c.Source, &c.Medium, &c.Campaign, &c.Content, &c.Term} {
 		if *text != "" {
 			*text = s.Text(*text)
 		}
-	}
-	for i := range e.Props {
-		e.Props[i].Key, e.Props[i].Value = s.Text(e.Props[i].Key), s.Text(e.Props[i].Value)
 	}
 }
 

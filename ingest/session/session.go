@@ -41,6 +41,14 @@ type Keeper interface {
 	Keep(*event.Event) error
 }
 
+// Opener is a Keeper that finds out how a visit came about only for the events
+// that open one: for all others the visit knows.
+type Opener interface {
+	Keeper
+	// Open sets the event's Origin.
+	Open(*event.Event)
+}
+
 // Options bound a Table. A zero field takes its default.
 type Options struct {
 	// MaxVisits bounds the visits going on at one time; beyond it the one that
@@ -222,8 +230,8 @@ func (t *Table) Live(now time.Time) int {
 	return n
 }
 
-// Apply gives the event its Visit, Origin and Facts and has it kept. Until then
-// e.Origin is how the visit came about if e should open one. day is the site's
+// Apply gives the event its Visit, Origin and Facts and has it kept. If e opens a
+// visit, e.Origin is how that came about, unless keep is an Opener. day is the site's
 // day at e.At; previous is the visitor's pseudonym of the day before, soon
 // after midnight, or 0. The strings that Apply sets last until keep returns.
 //
@@ -262,6 +270,9 @@ func (t *Table) Apply(e *event.Event, previous event.VisitorID, day event.Day, k
 	var b bounce
 	known := false // counted among the day's visitors already
 	if old == none {
+		if opener, ok := keep.(Opener); ok {
+			opener.Open(e)
+		}
 		b = begin(e)
 	} else {
 		known = from.pool.visit(old).day == day
