@@ -109,18 +109,17 @@ func (c *Collector) allowed(path []byte) string {
 	return ""
 }
 
-var foldedBySpace, foldedByTab = []byte("\n "), []byte("\n\t")
-
 // improper finds requests that are well-formed but not acceptable, whatever
 // they ask for.
 func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 	h := &ctx.Request.Header
 	raw := h.RawHeaders()
-	if bytes.Count(raw, newline) > c.limits.Headers {
+	lines, folded := countLines(raw)
+	if lines > c.limits.Headers {
 		return headersTooMany, true
 	}
 	// A line that goes on in the next one is a header of its own to some proxies.
-	if bytes.Contains(raw, foldedBySpace) || bytes.Contains(raw, foldedByTab) {
+	if folded {
 		return badFraming, true
 	}
 	// A length beside chunks is how requests are smuggled past a proxy. The
@@ -133,6 +132,20 @@ func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 		return encodedBody, true
 	}
 	return 0, false
+}
+
+// countLines counts line ends, and tells whether a line begins with a blank.
+func countLines(raw []byte) (lines int, folded bool) {
+	for {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 0 {
+			return lines, folded
+		}
+		lines++
+		if raw = raw[end+1:]; len(raw) > 0 && (raw[0] == ' ' || raw[0] == '\t') {
+			folded = true
+		}
+	}
 }
 
 // hasHeader looks for a header in raw lines; name is in lower case.
