@@ -46,7 +46,12 @@ func inject(ctx context.Context, pid int, p point, random *rand.Rand, gone func(
 	case <-ended:
 	case <-time.After(reached):
 		_ = c.Process.Signal(syscall.SIGINT) // lets go of the process, which goes on
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(time.Second): // it can miss the end of a thread, and wait for it for ever
+			_ = c.Process.Kill()
+			<-ended
+		}
 	}
 	// Strace ends when the last thread is gone, a moment before it is noticed here.
 	for range 20 {
