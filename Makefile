@@ -58,7 +58,17 @@ lint: web ## Check formatting, vet, staticcheck and the front end's types
 .PHONY: test
 test: lint engine geoip chromium ## Run every test: real engine, real browser, race detector
 	npm run --silent test:web
+	$(GO) test -run Walsim ./ingest/spool
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
+
+.PHONY: walsim
+walsim: ## Simulate power failures over the spool, WALSIM_SEEDS of them (default 100000, minutes)
+	WALSIM_SEEDS=$(or $(WALSIM_SEEDS),100000) $(GO) test -timeout 6h -count 1 -v -run 'TestWalsim$$' ./ingest/spool
+
+.PHONY: test-cluster
+test-cluster: engine ## Run the tests of a replicated cluster: two real engines, a real ZooKeeper
+	@scripts/zookeeper
+	$(GO) test -tags cluster -timeout 20m -count=1 -run Cluster -v ./storage
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)

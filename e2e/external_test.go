@@ -112,6 +112,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 // clickHouse is a server that is not Halfmask's, behind a line that can be cut.
 type clickHouse struct {
 	engine   *engine.Engine
+	dir      string
 	password string
 	address  string
 
@@ -126,7 +127,8 @@ func startClickHouse(t *testing.T) *clickHouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: t.TempDir()})
+	dir := t.TempDir()
+	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +137,7 @@ func startClickHouse(t *testing.T) *clickHouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &clickHouse{engine: e, password: e.Writer().Password, address: l.Addr().String(), lines: map[net.Conn]bool{}}
+	c := &clickHouse{engine: e, dir: dir, password: e.Writer().Password, address: l.Addr().String(), lines: map[net.Conn]bool{}}
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		_ = l.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"sync"
 	"time"
 
@@ -68,12 +69,25 @@ func wait[T any](ctx context.Context, s *Store, name string, f func(context.Cont
 	case r := <-done:
 		return r.value, s.observe(name, start, r.err)
 	case <-ctx.Done():
+		s.doubt(ctx.Err())
 		go func() {
 			if r := <-done; r.err == nil && late != nil {
 				late(r.value)
 			}
 		}()
 		return zero, s.observe(name, start, ctx.Err())
+	}
+}
+
+// doubt turns to another replica of a cluster if the active one may be why a
+// statement failed.
+func (s *Store) doubt(err error) {
+	if s.hosts == nil || err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	switch f := classify(err); {
+	case f.Class == Network, errors.Is(err, context.DeadlineExceeded), f.Class == Keeper, f.Class == Schema:
+		s.hosts.failed()
 	}
 }
 
@@ -115,6 +129,9 @@ func (s *Store) selectRows(ctx context.Context, p *pool, st statement, row func(
 		}
 		return s.observe(st.name, start, q.err)
 	case <-ctx.Done():
+		if p == s.writer {
+			s.doubt(ctx.Err())
+		}
 		q.leave()
 		return s.observe(st.name, start, ctx.Err())
 	}

@@ -26,10 +26,11 @@ const (
 	Access    Class = "access"    // wrong password, missing grant
 	Schema    Class = "schema"    // a table, column or database is not there
 	Data      Class = "data"      // a value that ClickHouse will never take
+	Keeper    Class = "keeper"    // a cluster's replicas cannot agree at present
 	Other     Class = "other"
 )
 
-var classes = []Class{Network, Timeout, Cancelled, Memory, Disk, Busy, Access, Schema, Data, Other}
+var classes = []Class{Network, Timeout, Cancelled, Memory, Disk, Busy, Access, Schema, Data, Keeper, Other}
 
 // Failure is what went wrong at ClickHouse or on the way there. The server's
 // own words can quote rows and parameters, so they are not kept: what is left
@@ -92,6 +93,13 @@ var codes = map[int32]struct {
 	193: {Access, "the password is wrong"},
 	497: {Access, "the user lacks a grant"},
 	516: {Access, "user or password is wrong"},
+	225: {Keeper, "the server has no Keeper or ZooKeeper, which a cluster needs"},
+	242: {Keeper, "the replica can only be read: it has lost its Keeper"},
+	253: {Schema, "a replica of that name exists: give each server a {replica} macro of its own"},
+	285: {Keeper, "too few replicas are up to keep the batch as often as it must be: bring them back"},
+	286: {Keeper, "the replicas have not confirmed an earlier batch yet"},
+	319: {Keeper, "the replicas have not confirmed the batch in time"},
+	999: {Keeper, "Keeper failed"},
 	746: {Busy, "the user has too many sessions"},
 }
 

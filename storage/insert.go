@@ -50,7 +50,9 @@ func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bo
 	if block.rows() == 0 {
 		return nil
 	}
-	prepared, err := s.prepare(ctx, "Insert", insertEvents, b.Token)
+	settings := clickhouse.Settings{}
+	s.quorum(settings)
+	prepared, err := s.prepare(ctx, "Insert", insertEvents, b.Token, settings)
 	if err != nil {
 		return err
 	}
@@ -76,9 +78,9 @@ func (s *Store) insert(ctx context.Context, b batch.Batch, only map[event.Day]bo
 
 // prepare opens an INSERT. Whatever a repetition must not do twice carries a
 // token; without one the block's content is its own.
-func (s *Store) prepare(ctx context.Context, name, into, token string) (driver.Batch, error) {
+func (s *Store) prepare(ctx context.Context, name, into, token string, settings clickhouse.Settings) (driver.Batch, error) {
 	return wait(ctx, s, name+".prepare", func(ctx context.Context) (driver.Batch, error) {
-		settings := clickhouse.Settings{"async_insert": 0}
+		settings["async_insert"] = 0
 		if token != "" {
 			setting, value, err := s.deduplication(ctx)
 			if err != nil {
@@ -86,8 +88,41 @@ func (s *Store) prepare(ctx context.Context, name, into, token string) (driver.B
 			}
 			settings[setting], settings["insert_deduplication_token"] = value, token
 		}
-		return s.writer.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithQueryID(newQueryID()), clickhouse.WithSettings(settings)), into)
+		return s.writer.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithQueryID(insertID(token)), clickhouse.WithSettings(settings)), into)
 	}, func(b driver.Batch) { _ = b.Abort() })
+}
+
+// insertID names an attempt to insert under a token: the token and something of
+// the attempt's own. The rows are sent only once the server has accepted the
+// query by that name, so an insert that can still bring rows is one that running
+// finds.
+func insertID(token string) string {
+	if token == "" {
+		return newQueryID()
+	}
+	return token + "/" + newQueryID()
+}
+
+// Running reports whether ClickHouse is at work on an insert of the batch, under
+// whatever token and of whichever collector. A cluster need not be asked: there a
+// token that is known keeps every insert under it harmless, wherever it is. But
+// its Keepers must have had the time to agree on what is known.
+func (s *Store) Running(ctx context.Context, spool, seq uint64) (bool, error) {
+	if s.clustered() {
+		return !s.hosts.settled(), nil
+	}
+	n, err := s.running(ctx, fmt.Sprintf("%016x-%016x", spool, seq))
+	if err != nil {
+		return false, fmt.Errorf("cannot learn whether batch %d is being inserted: %w", seq, err)
+	}
+	return n, nil
+}
+
+// running reports whether an insert under a token that begins so is under way.
+func (s *Store) running(ctx context.Context, token string) (bool, error) {
+	var n uint64
+	_, err := s.one(ctx, statement{name: "Running", sql: sqlText("Running"), args: []any{clickhouse.Named("token", token)}}, &n)
+	return n > 0, err
 }
 
 // deduplication names the setting that makes the server heed tokens whatever
@@ -122,7 +157,7 @@ type row struct {
 }
 
 func (s *Store) insertRow(ctx context.Context, r row) error {
-	b, err := s.prepare(ctx, r.name, r.into, r.token)
+	b, err := s.prepare(ctx, r.name, r.into, r.token, clickhouse.Settings{})
 	if err != nil {
 		return err
 	}

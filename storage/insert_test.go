@@ -18,7 +18,14 @@ func noon() time.Time { return time.Now().UTC().Truncate(24 * time.Hour).Add(-12
 
 // batchOf makes a batch whose token is of the server's present run.
 func batchOf(s *Store, seq uint64, token string, events ...*event.Event) batch.Batch {
-	return batch.Batch{Spool: 7, Seq: seq, Token: token + "-" + s.options.Epoch(), Events: slices.Values(events), Count: len(events)}
+	return batch.Batch{Spool: 7, Seq: seq, Token: token + "-" + runOf(s), Events: slices.Values(events), Count: len(events)}
+}
+
+func runOf(s *Store) string {
+	if s.clustered() {
+		return clusterEpoch
+	}
+	return s.options.Epoch()
 }
 
 // daysAgo makes n events on each of the given UTC days before today.

@@ -61,6 +61,9 @@ func (s *Store) observe(name string, start time.Time, err error) error {
 		return nil
 	}
 	f := classify(err)
+	if f.Code != 0 || f.Class == Network {
+		s.doubt(f)
+	}
 	s.metrics.errors.WithLabelValues(string(f.Class)).Inc()
 	return f
 }

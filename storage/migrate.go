@@ -49,7 +49,12 @@ func (s *Store) migrate(ctx context.Context, steps []migration, progress func(st
 	if err := s.createDatabase(ctx); err != nil {
 		return fmt.Errorf("cannot create database: %w", err)
 	}
-	if err := s.exec(ctx, statement{name: "migrate", sql: sqlText("Migrate.create")}); err != nil {
+	if s.clustered() {
+		if err := s.checkCluster(ctx); err != nil {
+			return fmt.Errorf("cannot use the cluster: %w", err)
+		}
+	}
+	if err := s.define(ctx, sqlText("Migrate.create")); err != nil {
 		return fmt.Errorf("cannot create table of migrations: %w", err)
 	}
 	applied, err := s.applied(ctx)
@@ -71,12 +76,23 @@ func (s *Store) migrate(ctx context.Context, steps []migration, progress func(st
 			return fmt.Errorf("cannot apply migration %04d_%s (it is safe to try again): %w", step.version, step.name, err)
 		}
 	}
+	if err := s.spread(ctx); err != nil {
+		s.log.Warn("some replicas lack tables; they get them when they are back", "error", err)
+	}
 	return nil
+}
+
+// define runs a statement of the schema.
+func (s *Store) define(ctx context.Context, sql string) error {
+	if s.clustered() {
+		sql = replicated(sql)
+	}
+	return s.exec(ctx, statement{name: "migrate", sql: sql})
 }
 
 func (s *Store) apply(ctx context.Context, step migration) error {
 	for _, sql := range step.statements {
-		if err := s.exec(ctx, statement{name: "migrate", sql: sql}); err != nil {
+		if err := s.define(ctx, sql); err != nil {
 			return err
 		}
 	}
@@ -109,7 +125,11 @@ func (s *Store) createDatabase(ctx context.Context) error {
 	if err == nil || !errors.As(err, &f) || f.Code != unknownDatabase {
 		return err
 	}
-	outside, err := s.options.pool(s.options.Writer, "", 1, writerTimeout)
+	o := s.options
+	if s.hosts != nil {
+		o.Dial = s.hosts.dial
+	}
+	outside, err := o.pool(o.Writer, "", 1, writerTimeout)
 	if err != nil {
 		return err
 	}

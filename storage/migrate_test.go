@@ -99,7 +99,7 @@ func TestMigrationFilesAreNumberedWithoutGaps(t *testing.T) {
 
 func TestParseDSN(t *testing.T) {
 	const secret = "s3cr:t"
-	o, err := ParseDSN("clickhouse://me:s3cr%3At@a.example/stats?secure=true&reader=dash&reader_password=x")
+	o, err := ParseDSN("clickhouse://me:s3cr%3At@a.example/stats?secure=true&reader=dash&reader_password=x", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +123,57 @@ func TestParseDSNRefuses(t *testing.T) {
 		"clickhouse://u:hunter2@h?secure=perhaps", "clickhouse://u:hunter2@h?skip_verify=true",
 		"clickhouse://u:hunter2@h?hunter2=1", "clickhouse://u:hun\nter2@h", "clickhouse://u:hunter2@h?reader_password=hunter2",
 		"clickhouse://u:hunter2/@h", "clickhouse://h,/db", "clickhouse://u:hunter2@a.example,b.example/db",
+		"clickhouse://u:hunter2@h:hunter2/db", "clickhouse://u:hunter2@h?quorum=1", "clickhouse://u:hunter2@a b/db", "clickhouse://u:hunter2@h:9000:9000/db",
 	} {
-		_, err := ParseDSN(dsn)
+		_, err := ParseDSN(dsn, "")
 		if err == nil {
 			t.Errorf("%q was taken", dsn)
 		} else if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "ter2") {
 			t.Errorf("%q tells the password: %v", dsn, err)
+		}
+	}
+}
+
+func TestParseDSNOfACluster(t *testing.T) {
+	o, err := ParseDSN("clickhouse://me:a%40b%2Cc@one.example:9001,two.example,[::1]:9003/stats?quorum=2", "blue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(o.Addr); got != "[one.example:9001 two.example:9000 [::1]:9003]" {
+		t.Errorf("addresses are %s", got)
+	}
+	if o.Cluster != "blue" || o.Quorum != 2 || o.Database != "stats" || o.Writer.Password != "a@b,c" {
+		t.Error("cluster, quorum, database or password is wrong")
+	}
+	for _, dsn := range []string{"clickhouse://u:hunter2@a,,b/db", "clickhouse://u:hunter2@a,b/db?quorum=3", "clickhouse://u:hunter2@a,b/db?quorum=0", "clickhouse://u:hunter2@a,b/db?quorum=auto"} {
+		if _, err := ParseDSN(dsn, "blue"); err == nil {
+			t.Errorf("%q was taken", dsn)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q tells the password: %v", dsn, err)
+		}
+	}
+}
+
+func TestReplicatedTables(t *testing.T) {
+	steps, err := migrations(migrationFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{sqlText("Migrate.create")}
+	for _, step := range steps {
+		all = append(all, step.statements...)
+	}
+	for _, sql := range all {
+		got := replicated(sql)
+		if !strings.Contains(sql, "CREATE TABLE IF NOT EXISTS") {
+			t.Errorf("a migration is not a table that each replica can make for itself: %s", sql)
+		}
+		memory := strings.Contains(sql, "ENGINE = Memory")
+		if n := strings.Count(got, "ENGINE = Replicated"); n != 1 && !memory {
+			t.Errorf("%d engines replicate in\n%s", n, got)
+		}
+		if strings.Contains(got, "non_replicated") || strings.Contains(sql, "non_replicated") != strings.Contains(got, " replicated_deduplication_window = ") {
+			t.Errorf("the window for tokens is wrong in\n%s", got)
 		}
 	}
 }

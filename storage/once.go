@@ -23,18 +23,20 @@ var (
 // read back what counts.
 
 const (
-	publishWait  = 5 * time.Second
+	publishWait  = 20 * time.Second
 	publishFirst = 5 * time.Millisecond
 	onceTokens   = 3
 )
+
+var errAtWork = errors.New("ClickHouse is still at work on the same change, begun by somebody else: try again")
 
 // insertOnce inserts r under its token and asks read for what counts then.
 //
 // The server records a token before it shows the row. So a row that is not
 // there after a yes is either on its way, brought by somebody else's insert
-// under that token, or was lost by a crash in between. The first is waited for;
-// then the row is inserted under the next token, which is the same for all who
-// come to that conclusion.
+// under that token, or was lost by a crash in between. The first is waited for,
+// as long as the server is at work on such an insert; then the row is inserted
+// under the next token, which is the same for all who come to that conclusion.
 func insertOnce[T any](ctx context.Context, s *Store, r row, read func(context.Context) (T, bool, error)) (T, error) {
 	var none T
 	first := r.token
@@ -45,19 +47,31 @@ func insertOnce[T any](ctx context.Context, s *Store, r row, read func(context.C
 		if err := s.insertRow(ctx, r); err != nil {
 			return none, err
 		}
-		if v, ok, err := awaitRow(ctx, read); err != nil || ok {
+		if v, ok, err := awaitRow(ctx, s, r.token, read); err != nil || ok {
 			return v, err
 		}
 	}
 	return none, errors.New("ClickHouse acknowledged a row and does not show it")
 }
 
-// awaitRow asks read until it finds something or publishWait is over.
-func awaitRow[T any](ctx context.Context, read func(context.Context) (T, bool, error)) (v T, ok bool, err error) {
+// awaitRow asks read until it finds something or no insert under the token can
+// bring it any more. Whoever was at work before it is asked has shown the row by
+// the time that read is.
+func awaitRow[T any](ctx context.Context, s *Store, token string, read func(context.Context) (T, bool, error)) (v T, ok bool, err error) {
 	pause := publishFirst
 	for end := time.Now().Add(publishWait); ; pause = min(2*pause, 20*publishFirst) {
-		if v, ok, err = read(ctx); err != nil || ok || time.Now().After(end) {
+		// A row whose token a cluster knows is there, if not on this replica yet.
+		atWork := s.clustered()
+		if !atWork {
+			if atWork, err = s.running(ctx, token+"/"); err != nil {
+				return v, false, err
+			}
+		}
+		if v, ok, err = read(ctx); err != nil || ok || !atWork {
 			return v, ok, err
+		}
+		if time.Now().After(end) {
+			return v, false, errAtWork
 		}
 		select {
 		case <-ctx.Done():

@@ -45,11 +45,15 @@ func (s *Store) Retain(ctx context.Context, now time.Time) error {
 		s.metrics.dropped.Inc()
 		s.log.Info("dropped a day of events that is too old", "day", day.date, "rows", day.rows)
 	}
-	if err := s.dropDetached(ctx, now); err != nil {
+	err = s.each(ctx, func(ctx context.Context, one *Store) error { return one.dropDetached(ctx, now) })
+	if err != nil {
 		return fmt.Errorf("cannot drop parts that were put aside: %w", err)
 	}
 	if err := s.dropSessions(ctx, now); err != nil {
 		return fmt.Errorf("cannot drop expired sessions: %w", err)
+	}
+	if err := s.spread(ctx); err != nil {
+		return fmt.Errorf("cannot give every replica its tables: %w", err)
 	}
 	return nil
 }

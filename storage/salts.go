@@ -100,7 +100,8 @@ func (s *Store) dropSalts(ctx context.Context, zone string, before event.Day) er
 		}
 	}
 	for _, id := range partitions {
-		if err := s.awaitGone(ctx, id); err != nil {
+		gone := func(ctx context.Context, one *Store) error { return one.awaitGone(ctx, id) }
+		if err := s.each(ctx, gone); err != nil {
 			return err
 		}
 	}

@@ -106,7 +106,9 @@ func (s *Store) removeSite(ctx context.Context, name string) (events uint64, err
 		return 0, err
 	}
 	// Parts that ClickHouse put aside may hold the site's events too.
-	return events, s.exec(ctx, statement{name: "RemoveSite", sql: sqlText("RemoveSite.detached")})
+	return events, s.each(ctx, func(ctx context.Context, one *Store) error {
+		return one.exec(ctx, statement{name: "RemoveSite", sql: sqlText("RemoveSite.detached")})
+	})
 }
 
 // Sites returns every site, by domain.

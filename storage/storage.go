@@ -1,6 +1,7 @@
 // Package storage is the only room that speaks ClickHouse: it lays out the
 // tables, stores batches, answers questions and throws away what is too old.
-// One code path serves the local engine and a server or cluster of one's own.
+// One code path serves the local engine and a server or cluster of one's own;
+// what is special about a cluster is in cluster.go.
 //
 // It promises that a stored batch is stored as one block and never half
 // acknowledged, that every question is bounded to one site and to the time
@@ -37,6 +38,9 @@ const (
 	// mutation that somebody waits for.
 	writerTimeout = 10 * time.Minute
 	readerTimeout = time.Minute
+	// quorumTimeout is how long an insert waits for other replicas: less than the
+	// shipper waits for it.
+	quorumTimeout = 30 * time.Second
 	// The dashboard's user may run four statements at once on the local engine;
 	// more of them queue here rather than fail there.
 	readerConns = 4
@@ -61,8 +65,15 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.User) }
 type Options struct {
 	// Dial opens a connection; nil dials Addr.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Addr lists host:port pairs, tried in order.
+	// Addr lists host:port pairs: one server, or the replicas of Cluster, of which
+	// one is used until it fails.
 	Addr []string
+	// Cluster is the server's name for the cluster of one shard that Addr's
+	// replicas are; "" is a server whose tables are its own.
+	Cluster string
+	// Quorum is how many replicas of a cluster must have a batch before it counts
+	// as stored; 0 means most of them.
+	Quorum int
 	// Database holds the tables; "halfmask" if empty. Migrate creates it.
 	Database string
 	// Writer may do everything in Database. Reader may only read events; if it
@@ -98,6 +109,9 @@ type Store struct {
 	clock   clockGuard
 
 	writer, reader *pool
+	hosts          *hosts // of a cluster
+	alone          sync.Mutex
+	single         []*Store       // by replica, once somebody wanted them; guarded by alone
 	calls          sync.WaitGroup // statements under way, waited for or not
 	syncing        chan struct{}  // held by the one sync under way
 
@@ -116,6 +130,9 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	if o.Dial == nil && len(o.Addr) == 0 {
 		return nil, errors.New("cannot open storage: no address of a ClickHouse server given")
 	}
+	if o.Cluster == "" && len(o.Addr) > 1 {
+		return nil, errors.New("cannot open storage: several ClickHouse servers need the name of the cluster that they are")
+	}
 	if o.Database == "" {
 		o.Database = "halfmask"
 	}
@@ -129,6 +146,12 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	var err error
 	if s.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("cannot open storage: %w", err)
+	}
+	if o.Cluster != "" {
+		s.hosts = &hosts{addresses: o.Addr, tls: o.TLS, turned: func(to string) {
+			s.log.Info("using a replica of the cluster", "replica", to)
+		}}
+		o.Dial = s.hosts.dial
 	}
 	if s.writer, err = o.pool(o.Writer, o.Database, writerConns, writerTimeout); err != nil {
 		return nil, err
@@ -179,7 +202,13 @@ func (s *Store) Close() error {
 	case <-idle:
 	case <-timer.C:
 	}
-	return errors.Join(s.writer.Close(), s.reader.Close())
+	err := errors.Join(s.writer.Close(), s.reader.Close())
+	s.alone.Lock()
+	defer s.alone.Unlock()
+	for _, one := range s.single {
+		err = errors.Join(err, one.writer.Close())
+	}
+	return err
 }
 
 // Ping reports whether ClickHouse answers the writer.

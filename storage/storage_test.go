@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/halfmask/halfmask/event"
 	"github.com/halfmask/halfmask/ingest/batch"
 	"github.com/halfmask/halfmask/internal/testkit"
+	"github.com/halfmask/halfmask/internal/testkit/cluster"
 	"github.com/halfmask/halfmask/storage/engine"
 )
 
@@ -20,7 +22,12 @@ var (
 	_ anonymize.SaltStore = (*Store)(nil)
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == cluster.ChildCommand {
+		os.Exit(cluster.Main(os.Args[2:]))
+	}
+	testkit.Main(m)
+}
 
 // open returns a migrated store over a database of the test's own, on the
 // engine that the package's tests share.

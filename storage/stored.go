@@ -13,6 +13,9 @@ import (
 // Stored counts the rows of one batch by UTC day. Days without any are absent.
 func (s *Store) Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error) {
 	days := map[event.Day]uint64{}
+	if err := s.catchUp(ctx, "events"); err != nil {
+		return nil, fmt.Errorf("cannot wait for the replica to have every batch: %w", err)
+	}
 	err := s.selectRows(ctx, s.writer, statement{
 		name: "Stored",
 		sql:  sqlText("Stored"),
@@ -36,7 +39,12 @@ func (s *Store) Stored(ctx context.Context, spool, seq uint64) (map[event.Day]ui
 // it and is the same for every collector. Start times cannot do that, because
 // clocks are set and uptime is rounded; so the name is kept where only this run
 // can know it, in a table that lives in the server's memory.
+//
+// A cluster's is always the same: see cluster.go.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
+	if s.clustered() {
+		return clusterEpoch, nil
+	}
 	if s.options.Epoch != nil {
 		if epoch := s.options.Epoch(); epoch != "" {
 			return epoch, nil

@@ -21,6 +21,7 @@ type admin struct {
 	engine   *engine.Engine // nil with a server of one's own
 	registry *registry.Registry
 	snippet  func(domain string) string
+	recount  func() // has the books compared with storage soon; nil without a server
 }
 
 type (
@@ -73,7 +74,11 @@ func (a *admin) siteRemove(ctx context.Context, args siteArgs) (removed, error) 
 	if err != nil {
 		return removed{}, err
 	}
-	return removed{events}, a.changed(ctx, "site.remove", args.Domain)
+	err = a.changed(ctx, "site.remove", args.Domain)
+	if a.recount != nil {
+		a.recount()
+	}
+	return removed{events}, err
 }
 
 func (a *admin) userAdd(ctx context.Context, args userAddArgs) (none, error) {

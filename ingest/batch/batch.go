@@ -9,7 +9,9 @@
 // How: an insert carries a deduplication token. The server records it before the
 // data is there, so it says which inserts are one and never what is stored: a
 // token is used within one run of the server (its epoch) only, and the plain yes
-// to a repetition is not believed. After any outcome that is not a plain yes to
+// to a repetition is not believed before the rows are seen: they may still be on
+// their way, or the disk may have failed them. Another token is used only when
+// the server is at work on none of the earlier ones. After any outcome that is not a plain yes to
 // the first insert, and for every segment that an earlier process left, the
 // shipper asks which days of the batch are stored and inserts only the others. A segment is settled when a flush that
 // began after the acknowledgement returned and the server is still in the run
@@ -64,10 +66,24 @@ type Sink interface {
 	// One that has not reached the server yet must not reach a later run of it
 	// than the token's epoch names: then nothing would keep the two apart.
 	Insert(ctx context.Context, b Batch, only map[event.Day]bool) error
+	// Running reports whether the server may still be at work on an insert of the
+	// batch, under whatever token and whoever sent it: it records a token before
+	// it shows the rows, and does not stop for a connection that broke. What is
+	// not running once it has answered false, and was sent before, never will.
+	Running(ctx context.Context, spool, seq uint64) (bool, error)
 	// Stored counts the batch's rows in storage by UTC day.
 	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
 	// Flush returns when everything acknowledged so far is on disk.
 	Flush(ctx context.Context) error
+}
+
+// Books are told what leaves the source, as it leaves: a *ledger.Ledger.
+type Books interface {
+	// Settled books a segment's events as stored, by UTC day, and unread of its
+	// records as quarantined, and calls leave. After an error it is called again.
+	Settled(seq uint64, days map[event.Day]uint64, unread uint64, leave func() error) error
+	// Quarantined books a segment's events as quarantined, likewise.
+	Quarantined(seq, events uint64, leave func() error) error
 }
 
 // Batch is what a Sink inserts at once.
@@ -101,6 +117,8 @@ type Options struct {
 	Source Source
 	Sink   Sink
 
+	Books Books // default: none are kept
+
 	// Decode reads a record's payload, from several goroutines; default
 	// record.Decode.
 	Decode func(payload []byte, e *event.Event) error
@@ -113,6 +131,9 @@ type Options struct {
 
 // New makes a Shipper. It does nothing before Run or Drain.
 func New(o Options) *Shipper {
+	if o.Books == nil {
+		o.Books = noBooks{}
+	}
 	if o.Decode == nil {
 		o.Decode = record.Decode
 	}
@@ -129,6 +150,14 @@ func New(o Options) *Shipper {
 		metrics: newMetrics(o.Registerer),
 	}
 }
+
+type noBooks struct{}
+
+func (noBooks) Settled(_ uint64, _ map[event.Day]uint64, _ uint64, leave func() error) error {
+	return leave()
+}
+
+func (noBooks) Quarantined(_, _ uint64, leave func() error) error { return leave() }
 
 // token names an insert of a batch within one run of the server, after a number
 // of tokens that were spent.

@@ -17,6 +17,7 @@ const (
 	failBadData  = "insert_bad_data"
 	failMismatch = "match_rows"
 	failSpent    = "find_rows"
+	failRunning  = "await_insert"
 	failFlush    = "flush"
 	failSettle   = "settle"
 	failNext     = "read_segment"
@@ -72,7 +73,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	for _, reason := range []string{
-		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failFlush, failSettle, failNext,
+		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failRunning, failFlush, failSettle, failNext,
 	} {
 		m.failures.WithLabelValues(reason)
 	}

@@ -34,8 +34,9 @@ type model struct {
 	fates   []fate                 // of the next inserts
 	calls   []string
 	inserts []insertCall
-	running int // inserts under way
-	most    int // at once, of different batches
+	atWork  map[[2]uint64]int // parts of batches that are recorded and not yet shown
+	running int               // inserts under way
+	most    int               // at once, of different batches
 	flushes int
 }
 
@@ -65,13 +66,14 @@ const (
 	hangAfter   // stored at once, answered too late
 	crashToken  // the first day's token is recorded, its rows are not
 	burnToken   // likewise, and the server lives on: its disk refused a rename
+	slowToken   // the token is recorded, the connection breaks, and the rows come a minute later
 	crashAfter  // killed after all days were published
 	powerAfter  // loses power after all days were published
 	fateCount
 )
 
 func newModel(t *testing.T) *model {
-	return &model{t: t, epoch: 1, tokens: map[string]bool{}, bad: map[event.VisitID]bool{}}
+	return &model{t: t, epoch: 1, tokens: map[string]bool{}, bad: map[event.VisitID]bool{}, atWork: map[[2]uint64]int{}}
 }
 
 var errModel = errors.New("storage is out of order")
@@ -123,6 +125,13 @@ func (m *model) Epoch(context.Context) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return fmt.Sprintf("%x", m.epoch), m.note("epoch")
+}
+
+func (m *model) Running(_ context.Context, spool, seq uint64) (bool, error) {
+	time.Sleep(time.Millisecond)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.atWork[[2]uint64{spool, seq}] > 0, m.note("running")
 }
 
 func (m *model) Stored(_ context.Context, spool, seq uint64) (map[event.Day]uint64, error) {
@@ -226,7 +235,12 @@ func (m *model) Insert(ctx context.Context, b Batch, only map[event.Day]bool) er
 		if m.sieve {
 			continue
 		}
-		m.parts = append(m.parts, part{spool: b.Spool, seq: b.Seq, day: day, visits: days[day]})
+		shown := part{spool: b.Spool, seq: b.Seq, day: day, visits: days[day]}
+		if f == slowToken {
+			m.showLate(shown)
+			return errModel
+		}
+		m.parts = append(m.parts, shown)
 		if f == failBetween {
 			return errModel
 		}
@@ -243,6 +257,21 @@ func (m *model) Insert(ctx context.Context, b Batch, only map[event.Day]bool) er
 		return errModel
 	}
 	return nil
+}
+
+// showLate shows a part a minute later, unless the server dies before. m.mu is
+// held.
+func (m *model) showLate(p part) {
+	key, epoch := [2]uint64{p.spool, p.seq}, m.epoch
+	m.atWork[key]++
+	time.AfterFunc(time.Minute, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.atWork[key]--
+		if m.epoch == epoch {
+			m.parts = append(m.parts, p)
+		}
+	})
 }
 
 // block reads a batch as a storage does: into columns of its own.
@@ -329,7 +358,7 @@ func add(t *testing.T, s *spool.Spool, from, to int, days ...int) {
 			Visit: event.VisitID(v),
 			Path:  fmt.Sprintf("/page/%d", v),
 		}
-		if err := s.Append(record.Append(nil, &e)); err != nil {
+		if _, err := s.Append(record.Append(nil, &e)); err != nil {
 			t.Fatal(err)
 		}
 	}

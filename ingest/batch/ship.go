@@ -22,6 +22,8 @@ func (f *failure) Unwrap() error { return f.err }
 
 var errSpent = errors.New("storage recorded an insert that failed as done; it is repeated under another token")
 
+var errAtWork = errors.New("storage is still at work on an earlier insert of it")
+
 var errStillRunning = errors.New("an insert sent to an earlier run of the server has not returned yet")
 
 // ship stores a batch, however long that takes. It returns an error only when
@@ -146,6 +148,12 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 	}
 	var only map[event.Day]bool
 	if j.verify {
+		// Only what is asked after nobody is at work on the batch any more tells
+		// that rows will never come.
+		settled, err := s.settled(ctx, j, epoch)
+		if err != nil {
+			return false, err
+		}
 		stored, err := s.opts.Sink.Stored(ctx, s.opts.Source.ID(), j.segment.Seq)
 		if err != nil {
 			return false, &failure{failStored, err}
@@ -156,6 +164,9 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 			return true, nil
 		}
 		if j.answered == epoch {
+			if !settled {
+				return false, &failure{failRunning, errAtWork}
+			}
 			return s.spend(j, epoch)
 		}
 	}
@@ -163,10 +174,24 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 	return false, nil
 }
 
+// settled reports whether the server is at work on no insert of the batch. It
+// asks only if this run of it said yes to a repetition: the token that it then
+// knew keeps every other insert under it harmless until it is spent.
+func (s *Shipper) settled(ctx context.Context, j *job, epoch string) (bool, error) {
+	if j.answered != epoch {
+		return true, nil
+	}
+	running, err := s.opts.Sink.Running(ctx, s.opts.Source.ID(), j.segment.Seq)
+	if err != nil {
+		return false, &failure{failRunning, err}
+	}
+	return !running, nil
+}
+
 // spend gives up a token under which this run of the server said yes without
 // holding the rows: it recorded the token, then its disk failed it, and it takes
-// every repetition for done. No other insert under that token can bring the rows
-// any more, so it is safe to use another. What is not there after several is not
+// every repetition for done. Nobody is at work on an insert under that token, so
+// none can bring the rows any more, and it is safe to use another. What is not there after several is not
 // meant to be: it is past its time, or its site was removed.
 func (s *Shipper) spend(j *job, epoch string) (done bool, err error) {
 	j.answered = ""
@@ -226,7 +251,8 @@ func (s *Shipper) acknowledge(j *job, epoch string) {
 }
 
 func (s *Shipper) quarantine(j *job, why error) error {
-	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
+	seq := j.segment.Seq
+	if err := s.opts.Books.Quarantined(seq, uint64(j.count+j.unread), func() error { return s.opts.Source.Quarantine(seq) }); err != nil {
 		j.bad = badTries - 1
 		return &failure{failSettle, err}
 	}
@@ -239,14 +265,11 @@ func (s *Shipper) quarantine(j *job, why error) error {
 // leave takes a finished segment out of the source. One with records that do
 // not decode is kept in quarantine, for a version that can read them.
 func (s *Shipper) leave(j *job) error {
-	seq := j.segment.Seq
-	if j.unread == 0 {
-		if err := s.opts.Source.Settle(seq); err != nil {
-			return &failure{failSettle, err}
-		}
-		return nil
+	seq, away := j.segment.Seq, s.opts.Source.Settle
+	if j.unread > 0 {
+		away = s.opts.Source.Quarantine
 	}
-	if err := s.opts.Source.Quarantine(seq); err != nil {
+	if err := s.opts.Books.Settled(seq, j.days, uint64(j.unread), func() error { return away(seq) }); err != nil {
 		return &failure{failSettle, err}
 	}
 	s.metrics.quarantined.Add(float64(j.unread))
