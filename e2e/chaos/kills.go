@@ -72,8 +72,8 @@ func draw(random *rand.Rand) kill {
 // killInHalfmask injects a kill into one of the calls that the spool and the door
 // make.
 func (r *rig) killInHalfmask(ctx context.Context, random *rand.Rand) (string, error) {
-	call := []point{{"write", 300}, {"openat", 30}, {"fdatasync", 30}, {"fallocate", 3}, {"ftruncate", 3}, {"unlinkat", 5}, {"renameat", 2},
-		{"fsync", 3}, {"pwrite64", 30}, {"mmap", 10}, {"munmap", 3}, {"close", 30}, {"syncfs", 2}}[random.IntN(13)]
+	call := []point{{"write", 100}, {"openat", 10}, {"fdatasync", 10}, {"fallocate", 2}, {"ftruncate", 2}, {"unlinkat", 3}, {"renameat", 1},
+		{"fsync", 2}, {"pwrite64", 3}, {"mmap", 4}, {"munmap", 2}, {"close", 10}, {"syncfs", 1}}[random.IntN(13)]
 	hit, err := inject(ctx, r.pid(), call, random, func() bool { return !r.running() })
 	if err != nil {
 		return "", err
@@ -90,8 +90,8 @@ func (r *rig) killInHalfmask(ctx context.Context, random *rand.Rand) (string, er
 // killInEngine injects a kill into one of the calls with which ClickHouse writes,
 // publishes, merges and deletes parts.
 func (r *rig) killInEngine(ctx context.Context, random *rand.Rand) (string, error) {
-	call := []point{{"rename", 8}, {"write", 200}, {"fdatasync", 10}, {"openat", 100}, {"unlink", 30}, {"mkdir", 6}, {"fsync", 5},
-		{"close", 100}, {"rmdir", 5}, {"link", 3}, {"rename", 3}}[random.IntN(11)]
+	call := []point{{"rename", 6}, {"write", 100}, {"fdatasync", 4}, {"openat", 60}, {"unlink", 10}, {"mkdir", 4}, {"fsync", 2},
+		{"close", 60}, {"rmdir", 3}, {"rename", 3}, {"write", 20}}[random.IntN(11)]
 	pid := r.engine()
 	if pid == 0 {
 		return killedEngine, r.engineGone(ctx, pid)
