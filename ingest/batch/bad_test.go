@@ -103,3 +103,64 @@ func TestRecordsThatDoNotDecode(t *testing.T) {
 		r.end(t)
 	})
 }
+
+// A segment that was kept for what an older version could not read comes back
+// to a newer one. Its other events are stored already, so its days match no
+// more: nothing of it may be lost, and nothing doubled.
+func TestWhatAnOlderVersionCouldNotReadIsNotLost(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		old := func(payload []byte, e *event.Event) error {
+			if err := record.Decode(payload, e); err != nil {
+				return err
+			}
+			if e.Visit == 2 || e.Visit == 6 {
+				return record.ErrVersion
+			}
+			return nil
+		}
+		r := newRig(t, dir, Options{Decode: old})
+		add(t, r.spool, 1, 3)
+		add(t, r.spool, 6, 6, 1) // all that there is of its day
+		r.spool.Seal()
+		add(t, r.spool, 4, 5)
+		r.spool.Seal()
+		r.run(t)
+		pass(time.Minute)
+		r.end(t)
+		if err := r.spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		restore(t, dir)
+		m := r.model
+		r = newRig(t, dir, Options{Sink: m})
+		r.run(t)
+		pass(time.Minute)
+		if got := slices.Sorted(maps.Keys(m.visits())); !slices.Equal(got, []event.VisitID{1, 3, 4, 5, 6}) {
+			t.Errorf("stored %v, want all but 2", got)
+		}
+		for visit, n := range m.visits() {
+			if n != 1 {
+				t.Errorf("event %d is stored %d times", visit, n)
+			}
+		}
+		if n := r.value(t, "halfmask_batch_failures_total", failMismatch); n == 0 {
+			t.Error("the mismatch is not counted")
+		}
+		if n := r.value(t, "halfmask_batch_quarantined_events_total"); n != 1 {
+			t.Errorf("%v events quarantined, want 1", n)
+		}
+		if n := r.value(t, "halfmask_batch_stored_events_total"); n != 3 {
+			t.Errorf("%v events counted as stored, want the 3 of the segment that are", n)
+		}
+		if r.pending() != 0 {
+			t.Errorf("%d events are still pending", r.pending())
+		}
+		r.end(t)
+		if err := r.spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if aside := quarantined(t, dir); !aside[2] {
+			t.Error("event 2 is lost")
+		}
+	})
+}

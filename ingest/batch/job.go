@@ -16,6 +16,7 @@ type job struct {
 	days    map[event.Day]uint64 // events by UTC day
 	count   int
 	unread  int // records that do not decode
+	short   int // events of days of which storage holds some and not all
 
 	verify   bool       // ask what is stored before the next insert
 	answered string     // the run of the server that said yes to a repetition
@@ -95,22 +96,32 @@ func (s *Shipper) events(g *spool.Segment) iter.Seq[*event.Event] {
 // events for good where only a wrong clock calls them old; storage, which does
 // not trust a clock that jumped, drops them again within the hour and never
 // shows them.
+//
+// A day of which storage holds some events and not all is not among them:
+// inserting it again would double what is there. A day of a batch is stored as a
+// whole or not at all, so an earlier version could not read the others, or
+// storage refused them, or lost them. They are short, which keeps their segment
+// from being deleted.
 func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]bool {
 	missing := map[event.Day]bool{}
+	j.short = 0
 	for day, count := range j.days {
 		n := stored[day]
-		switch {
-		case n == count:
-		case n == 0:
+		if n == 0 && count > 0 {
 			missing[day] = true
-		default:
-			// A day of a batch is stored as a whole or not at all, so this is
-			// damage on storage's side. Inserting again would double what is
-			// left.
-			s.metrics.failures.WithLabelValues(failMismatch).Inc()
-			s.log.Error("storage holds another number of a batch's events than were sent; they are left as they are",
-				"batch", j.segment.Seq, "day", day.String(), "sent", count, "stored", n)
 		}
+		if n == 0 || n == count {
+			continue
+		}
+		if n < count {
+			j.short += int(count - n)
+		}
+		s.metrics.failures.WithLabelValues(failMismatch).Inc()
+		s.log.Error("storage holds another number of a batch's events than were sent; they are left as they are, and a segment with more is kept in quarantine",
+			"batch", j.segment.Seq, "day", day.String(), "sent", count, "stored", n)
 	}
 	return missing
 }
+
+// aside counts the events and records of a job that storage does not have.
+func (j *job) aside() int { return j.unread + j.short }

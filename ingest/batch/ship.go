@@ -240,7 +240,7 @@ func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[eve
 func (s *Shipper) acknowledge(j *job, epoch string) {
 	if !j.stored {
 		j.stored = true
-		s.metrics.stored.Add(float64(j.count))
+		s.metrics.stored.Add(float64(j.count - j.short))
 	}
 	s.metrics.lastSuccess.SetToCurrentTime()
 	j.epoch = epoch
@@ -261,11 +261,13 @@ func (s *Shipper) quarantine(j *job, why error) error {
 	return nil
 }
 
-// leave takes a finished segment out of the source. One with records that do
-// not decode is kept in quarantine, for a version that can read them.
+// leave takes a finished segment out of the source. One that holds more than
+// storage has is kept in quarantine and never deleted: records that do not
+// decode, for a version that can read them, and events that did not come to be
+// stored with the others of their day.
 func (s *Shipper) leave(j *job) error {
-	seq := j.segment.Seq
-	if j.unread == 0 {
+	seq, aside := j.segment.Seq, j.aside()
+	if aside == 0 {
 		if err := s.opts.Source.Settle(seq); err != nil {
 			return &failure{failSettle, err}
 		}
@@ -274,6 +276,6 @@ func (s *Shipper) leave(j *job) error {
 	if err := s.opts.Source.Quarantine(seq); err != nil {
 		return &failure{failSettle, err}
 	}
-	s.metrics.quarantined.Add(float64(j.unread))
+	s.metrics.quarantined.Add(float64(aside))
 	return nil
 }
