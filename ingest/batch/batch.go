@@ -3,8 +3,9 @@
 //
 // Promises: every event of the spool ends up in storage once, however often
 // this process, the storage or the connection between them dies; order is kept;
-// one batch that storage refuses does not dam the river; a segment leaves the
-// spool only once what it held is on storage's disk.
+// what storage refuses does not dam the river and costs no other event; a segment
+// is deleted only once all that it held is on storage's disk, else it is kept in
+// quarantine.
 //
 // How: an insert carries a deduplication token. The server records it before the
 // data is there, so it says which inserts are one and never what is stored: a
@@ -71,6 +72,11 @@ type Sink interface {
 	// it shows the rows, and does not stop for a connection that broke. What is
 	// not running once it has answered false, and was sent before, never will.
 	Running(ctx context.Context, spool, seq uint64) (bool, error)
+	// Refused finds the events of the UTC days in only that storage would refuse,
+	// storing none. It returns their places in b.Events, ascending, and may stop
+	// once it has more than limit. Nothing found means that the events themselves
+	// are not why the batch was refused.
+	Refused(ctx context.Context, b Batch, only map[event.Day]bool, limit int) ([]int, error)
 	// Stored counts the batch's rows in storage by UTC day.
 	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
 	// Flush returns when everything acknowledged so far is on disk.
@@ -93,6 +99,8 @@ type Batch struct {
 var ErrBadData = errors.New("storage refuses the events")
 
 const (
+	siftTries    = 3  // refusals as bad data before the bad events are looked for, each time
+	siftEvents   = 64 // that many are left out of a batch; with more all of it is put aside
 	badTries     = 10 // refusals as bad data before a batch is quarantined
 	spentTokens  = 3  // acknowledgements without the rows before a batch is let go
 	backoffFirst = 100 * time.Millisecond

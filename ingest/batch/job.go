@@ -15,14 +15,16 @@ type job struct {
 	segment *spool.Segment
 	days    map[event.Day]uint64 // events by UTC day
 	count   int
-	unread  int // records that do not decode
-	short   int // events of days of which storage holds some and not all
+	skip    map[int]bool // events left out because storage refuses them, by place; never written to
+	unread  int          // records that do not decode
+	short   int          // events of days of which storage holds some and not all
 
 	verify   bool       // ask what is stored before the next insert
 	answered string     // the run of the server that said yes to a repetition
 	spent    int        // tokens under which it did, without holding the rows
 	tries    int        // failed attempts since it was last acknowledged
 	bad      int        // of all attempts, those refused as bad data
+	sift     bool       // look for the events that are refused
 	inflight *attempt   // the insert that is waited for
 	given    []*attempt // inserts no longer waited for that may still run
 	epoch    string     // the run of the server that acknowledged it
@@ -79,12 +81,17 @@ func undecodable(err error) string {
 // dayOf returns the day under which storage files an event.
 func dayOf(e *event.Event) event.Day { return event.DayOf(e.At, time.UTC) }
 
-// events walks a segment's events, without those that do not decode.
-func (s *Shipper) events(g *spool.Segment) iter.Seq[*event.Event] {
+// events walks a segment's events, without those that do not decode and those
+// to be left out.
+func (s *Shipper) events(g *spool.Segment, skip map[int]bool) iter.Seq[*event.Event] {
 	return func(yield func(*event.Event) bool) {
 		var e event.Event
+		place := -1
 		for payload := range g.Records() {
-			if s.opts.Decode(payload, &e) == nil && !yield(&e) {
+			if s.opts.Decode(payload, &e) != nil {
+				continue
+			}
+			if place++; !skip[place] && !yield(&e) {
 				return
 			}
 		}
@@ -122,6 +129,3 @@ func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]boo
 	}
 	return missing
 }
-
-// aside counts the events and records of a job that storage does not have.
-func (j *job) aside() int { return j.unread + j.short }

@@ -30,6 +30,7 @@ type model struct {
 	tokens  map[string]bool // token and day
 	parts   []part
 	bad     map[event.VisitID]bool // storage refuses these
+	vague   bool                   // it cannot say which
 	sieve   bool                   // storage acknowledges and keeps nothing, as for what is too old
 	fates   []fate                 // of the next inserts
 	calls   []string
@@ -132,6 +133,22 @@ func (m *model) Running(_ context.Context, spool, seq uint64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.atWork[[2]uint64{spool, seq}] > 0, m.note("running")
+}
+
+func (m *model) Refused(_ context.Context, b Batch, only map[event.Day]bool, limit int) (places []int, err error) {
+	time.Sleep(time.Millisecond)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.note("refused"); err != nil || m.vague {
+		return nil, err
+	}
+	place := -1
+	for e := range b.Events {
+		if place++; only[dayOf(e)] && m.bad[e.Visit] && len(places) <= limit {
+			places = append(places, place)
+		}
+	}
+	return places, nil
 }
 
 func (m *model) Stored(_ context.Context, spool, seq uint64) (map[event.Day]uint64, error) {

@@ -92,6 +92,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // it is acknowledged or quarantined.
 func (s *Shipper) attempt(ctx context.Context, j *job) error {
 	if j.inflight == nil {
+		if done, err := s.sift(ctx, j); done || err != nil {
+			return err
+		}
 		done, err := s.begin(ctx, j)
 		if done || err != nil {
 			return err
@@ -127,6 +130,7 @@ func (s *Shipper) attempt(ctx context.Context, j *job) error {
 		return &failure{failInsert, a.err}
 	}
 	if j.bad++; j.bad < badTries {
+		j.sift = j.bad >= siftTries
 		return &failure{failBadData, a.err}
 	}
 	return s.quarantine(j, a.err)
@@ -225,7 +229,7 @@ func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[eve
 	id := s.opts.Source.ID()
 	b := Batch{
 		Spool: id, Seq: j.segment.Seq, Token: token(id, j.segment.Seq, j.spent, epoch),
-		Events: s.events(j.segment), Count: j.count,
+		Events: s.events(j.segment, j.skip), Count: j.count,
 	}
 	a := &attempt{epoch: epoch, repeats: only != nil, days: len(only), started: time.Now(), done: make(chan struct{})}
 	ctx = context.WithoutCancel(ctx)
@@ -248,34 +252,4 @@ func (s *Shipper) acknowledge(j *job, epoch string) {
 		s.flushDue = time.Now().Add(flushAfter)
 	}
 	s.acked = append(s.acked, j)
-}
-
-func (s *Shipper) quarantine(j *job, why error) error {
-	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
-		j.bad = badTries - 1
-		return &failure{failSettle, err}
-	}
-	s.metrics.quarantined.Add(float64(j.count))
-	s.log.Error("storage keeps refusing a batch's events; its segment is in quarantine and the rest goes on",
-		"batch", j.segment.Seq, "events", j.count, "attempts", j.bad, "error", why)
-	return nil
-}
-
-// leave takes a finished segment out of the source. One that holds more than
-// storage has is kept in quarantine and never deleted: records that do not
-// decode, for a version that can read them, and events that did not come to be
-// stored with the others of their day.
-func (s *Shipper) leave(j *job) error {
-	seq, aside := j.segment.Seq, j.aside()
-	if aside == 0 {
-		if err := s.opts.Source.Settle(seq); err != nil {
-			return &failure{failSettle, err}
-		}
-		return nil
-	}
-	if err := s.opts.Source.Quarantine(seq); err != nil {
-		return &failure{failSettle, err}
-	}
-	s.metrics.quarantined.Add(float64(aside))
-	return nil
 }
