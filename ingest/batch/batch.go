@@ -79,6 +79,10 @@ type Sink interface {
 	Refused(ctx context.Context, b Batch, only map[event.Day]bool, limit int) ([]int, error)
 	// Stored counts the batch's rows in storage by UTC day.
 	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
+	// Check looks for what a crash damaged of these UTC days and puts it aside,
+	// so that Stored does not count it. It takes seconds at most, or leaves out
+	// what would take longer.
+	Check(ctx context.Context, days []event.Day) error
 	// Flush returns when everything acknowledged so far is on disk.
 	Flush(ctx context.Context) error
 }
@@ -102,6 +106,7 @@ const (
 	siftTries    = 3  // refusals as bad data before the bad events are looked for, each time
 	siftEvents   = 64 // that many are left out of a batch; with more all of it is put aside
 	badTries     = 10 // refusals as bad data before a batch is quarantined
+	checkTries   = 3  // failures to check storage for damage before it is believed
 	spentTokens  = 3  // acknowledgements without the rows before a batch is let go
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 5 * time.Second

@@ -22,6 +22,7 @@ type job struct {
 	verify   bool       // ask what is stored before the next insert
 	answered string     // the run of the server that said yes to a repetition
 	spent    int        // tokens under which it did, without holding the rows
+	spentIn  string     // the run of the server that they are of
 	tries    int        // failed attempts since it was last acknowledged
 	bad      int        // of all attempts, those refused as bad data
 	sift     bool       // look for the events that are refused

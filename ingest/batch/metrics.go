@@ -22,6 +22,7 @@ const (
 	failSettle   = "settle"
 	failNext     = "read_segment"
 	failSift     = "find_bad_events"
+	failCheck    = "check_storage"
 )
 
 // Why events are put aside: the closed set of the quarantine metric's label.
@@ -82,7 +83,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	for _, reason := range []string{
-		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failRunning, failFlush, failSettle, failNext, failSift,
+		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failRunning, failFlush, failSettle, failNext, failSift, failCheck,
 	} {
 		m.failures.WithLabelValues(reason)
 	}

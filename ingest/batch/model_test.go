@@ -31,6 +31,7 @@ type model struct {
 	parts   []part
 	bad     map[event.VisitID]bool // storage refuses these
 	vague   bool                   // it cannot say which
+	torn    bool                   // a loss of power leaves parts that cannot be read
 	sieve   bool                   // storage acknowledges and keeps nothing, as for what is too old
 	fates   []fate                 // of the next inserts
 	calls   []string
@@ -47,6 +48,7 @@ type part struct {
 	day        event.Day
 	visits     []event.VisitID
 	synced     bool
+	broken     bool // counted, and cannot be read
 }
 
 type insertCall struct {
@@ -87,7 +89,9 @@ func (m *model) crash(power bool) {
 	}
 	kept := m.parts[:0]
 	for _, p := range m.parts {
-		if p.synced {
+		// Of what is not synced, something may be left that counts as stored.
+		p.broken = p.broken || !p.synced && (m.torn || m.random != nil && m.random.IntN(2) == 0)
+		if p.synced || p.broken {
 			kept = append(kept, p)
 		}
 	}
@@ -167,6 +171,18 @@ func (m *model) Stored(_ context.Context, spool, seq uint64) (map[event.Day]uint
 	return days, nil
 }
 
+// Check fails only while the server is down: the shipper stops insisting on it.
+func (m *model) Check(_ context.Context, days []event.Day) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, "check")
+	if m.down {
+		return errModel
+	}
+	m.parts = slices.DeleteFunc(m.parts, func(p part) bool { return p.broken && slices.Contains(days, p.day) })
+	return nil
+}
+
 func (m *model) Flush(context.Context) error {
 	m.mu.Lock()
 	m.flushes++
@@ -185,7 +201,7 @@ func (m *model) Flush(context.Context) error {
 	if m.epoch != epoch {
 		return nil // syncing a folder does not notice that a server died
 	}
-	for i := range m.parts[:covered] {
+	for i := range m.parts[:min(covered, len(m.parts))] {
 		m.parts[i].synced = true
 	}
 	return nil
@@ -327,6 +343,9 @@ func (m *model) visits() map[event.VisitID]int {
 	defer m.mu.Unlock()
 	n := map[event.VisitID]int{}
 	for _, p := range m.parts {
+		if p.broken {
+			continue
+		}
 		for _, v := range p.visits {
 			n[v]++
 		}

@@ -145,6 +145,12 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 		j.verify = true
 		return false, &failure{failEpoch, err}
 	}
+	s.doubt.meet(epoch)
+	if j.spentIn != epoch {
+		// A later process begins with the first token; it must find that used
+		// whenever an insert under another may still be on its way.
+		j.spentIn, j.spent = epoch, 0
+	}
 	if j.otherEpochRunning(epoch) {
 		// It carries another token, so nothing would keep it and a new insert
 		// apart. Its connection died with the server: it will return.
@@ -156,6 +162,9 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 		// that rows will never come.
 		settled, err := s.settled(ctx, j, epoch)
 		if err != nil {
+			return false, err
+		}
+		if err := s.check(ctx, j); err != nil {
 			return false, err
 		}
 		stored, err := s.opts.Sink.Stored(ctx, s.opts.Source.ID(), j.segment.Seq)
