@@ -48,10 +48,6 @@ run: build engine geoip ## Build and start everything, with a demo site to click
 chromium:
 	@scripts/chromium
 
-.PHONY: strace
-strace:
-	@scripts/strace
-
 .PHONY: lint
 lint: web ## Check formatting, vet, staticcheck and the front end's types
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt would change these files'; exit 1; }
@@ -60,14 +56,19 @@ lint: web ## Check formatting, vet, staticcheck and the front end's types
 	npm run --silent check
 
 .PHONY: test
-test: lint engine geoip chromium strace ## Run every test: real engine, real browser, race detector
+test: lint engine geoip chromium ## Run every test: real engine, real browser, race detector
 	npm run --silent test:web
+	$(GO) test -run Walsim ./ingest/spool
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
+
+.PHONY: walsim
+walsim: ## Simulate power failures over the spool, WALSIM_SEEDS of them (default 100000, minutes)
+	WALSIM_SEEDS=$(or $(WALSIM_SEEDS),100000) $(GO) test -timeout 6h -count 1 -v -run 'TestWalsim$$' ./ingest/spool
 
 .PHONY: test-cluster
 test-cluster: engine ## Run the tests of a replicated cluster: two real engines, a real ZooKeeper
 	@scripts/zookeeper
-	HALFMASK_TEST_CLUSTER=1 $(GO) test -count=1 -run Cluster -v ./storage
+	$(GO) test -tags cluster -timeout 20m -count=1 -run Cluster -v ./storage
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)
@@ -76,6 +77,10 @@ fuzz: ## Fuzz every parser, FUZZTIME each (default 30s)
 .PHONY: bench
 bench: build engine geoip ## Measure the hot path and the whole; see bench/RESULTS.md
 	@scripts/bench
+
+.PHONY: chaos
+chaos: build engine ## Kill, stop and fill everything under load: nothing may be lost (CHAOS_KILLS=500, CHAOS_OUTAGE=1m)
+	@scripts/chaos $(or $(CHAOS_KILLS),500) $(or $(CHAOS_OUTAGE),1m) $(CHAOS_ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built; fetched files and data stay

@@ -75,11 +75,11 @@ func places(b *testing.B) *anonymize.Places {
 // draining empties the spool when it is full, as the shipper would.
 type draining struct{ *spool.Spool }
 
-func (d draining) Append(payload []byte) error {
+func (d draining) Append(payload []byte) (spool.Position, error) {
 	for {
-		err := d.Spool.Append(payload)
+		p, err := d.Spool.Append(payload)
 		if err != spool.ErrFull {
-			return err
+			return p, err
 		}
 		for {
 			g, err := d.Next(canceled)
@@ -87,7 +87,7 @@ func (d draining) Append(payload []byte) error {
 				break
 			}
 			if err := d.Settle(g.Seq); err != nil {
-				return err
+				return p, err
 			}
 		}
 	}
@@ -161,7 +161,7 @@ func BenchmarkHotPath(b *testing.B) {
 	each("encode", func(i int) { e.Path = hits[i].Path; buffer = record.Append(buffer[:0], &e) })
 	spooled := draining{r.spool}
 	each("spool", func(int) {
-		if err := spooled.Append(buffer); err != nil {
+		if _, err := spooled.Append(buffer); err != nil {
 			b.Fatal(err)
 		}
 	})

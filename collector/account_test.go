@@ -34,7 +34,7 @@ func TestEveryMetricExistsFromTheStart(t *testing.T) {
 		"dropped_events_total":    {"bot", "no_visit_for_engagement", "no_address"},
 		"suppressed_events_total": {"optout_cookie", "gpc", "dnt"},
 		"refused_events_total":    {"spool_full", "stopping", "panic"},
-		"rejected_requests_total": {"body_too_large", "too_many_headers", "bad_framing", "encoded_body", "bad_json", "missing_field", "invalid_field", "unknown_site"},
+		"rejected_requests_total": {"body_too_large", "too_many_headers", "bad_framing", "encoded_body", "bad_json", "missing_field", "invalid_field", "unknown_site", "rate_limited"},
 		"unrouted_requests_total": {"not_found", "method_not_allowed"},
 		"connection_errors_total": {"header_too_large", "body_too_large", "timeout", "truncated", "malformed", "too_many", "too_many_of_one_peer", "accept"},
 		"panics_total":            {},

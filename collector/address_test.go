@@ -158,6 +158,35 @@ func TestForwardedAddressIsMasked(t *testing.T) {
 	}
 }
 
+// However a stranger spells where it says it comes from, one thing counts: the
+// connection.
+func TestSpellingsOfASpoof(t *testing.T) {
+	values := []string{
+		"203.0.113.5", "203.0.113.5:80", "[2001:db8::5]:80", "2001:db8::5", "2001:db8::5%eth0", "::ffff:203.0.113.5", "203.0.113.5, 127.0.0.1", "127.0.0.1, 203.0.113.5",
+		"for=203.0.113.5", `for="[2001:db8::5]:80";proto=https`, "unknown", "", ",,,", strings.Repeat("203.0.113.5, ", 1000) + "203.0.113.5",
+	}
+	for _, name := range []string{
+		"X-Forwarded-For", "x-forwarded-for", "X-FORWARDED-FOR", "X_Forwarded_For", "X-Forwarded_For", "XForwardedFor", "X-Forwarded", "Forwarded-For", "Forwarded",
+		"X-Real-IP", "X-Client-IP", "Client-IP", "True-Client-IP", "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "Fastly-Client-IP", "Fly-Client-IP",
+		"X-Cluster-Client-IP", "X-Original-Forwarded-For", "X-ProxyUser-IP", "X-Appengine-User-IP", "Remote-Addr", "REMOTE_ADDR", "Via", "From",
+	} {
+		for _, value := range values {
+			header := headerOf(t, name+": "+value)
+			stranger := peer{addr: netip.MustParseAddr("192.0.2.99")}
+			if got := newTrusted(prefixes("10.0.0.0/8")).client(header, stranger); got != stranger.addr {
+				t.Errorf("%s: %.40q makes a stranger %v", name, value, got)
+			}
+		}
+	}
+	// And to a proxy's word only three of them are listened to, in their one spelling.
+	proxy := peer{addr: netip.MustParseAddr("10.0.0.1"), trusted: true}
+	for _, name := range []string{"X_Forwarded_For", "X-Forwarded_For", "X-Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "Forwarded-For", "REMOTE_ADDR"} {
+		if got := newTrusted(prefixes("10.0.0.0/8")).client(headerOf(t, name+": 203.0.113.5"), proxy); got != proxy.addr {
+			t.Errorf("%s: a proxy's client is %v", name, got)
+		}
+	}
+}
+
 func TestClientAllocatesNothing(t *testing.T) {
 	trusted := newTrusted(prefixes("10.0.0.0/8"))
 	p := peer{addr: netip.MustParseAddr("10.0.0.1"), trusted: true}

@@ -35,6 +35,7 @@ var (
 	crossOrigin = []byte("cross-origin")
 	oneDay      = []byte("86400")
 	soon        = []byte("5")
+	inASecond   = []byte("1")
 	vary        = []byte("Origin")
 	varyHeaders = []byte("Origin, Access-Control-Request-Headers")
 	newline     = []byte{'\n'}
@@ -180,6 +181,16 @@ func unavailable(ctx *fasthttp.RequestCtx, at endpoint) {
 	failure(ctx, fasthttp.StatusServiceUnavailable, []byte(`{"errors":{"request":["cannot be stored right now, try again"]}}`))
 }
 
+// slowDown asks a network that sends too much to send less.
+func slowDown(ctx *fasthttp.RequestCtx, at endpoint) {
+	ctx.Response.Header.SetCanonical(retryAfterKey, inASecond)
+	if at == pixelEndpoint {
+		gif(ctx, fasthttp.StatusTooManyRequests)
+		return
+	}
+	failure(ctx, fasthttp.StatusTooManyRequests, []byte(`{"errors":{"request":["is one too many from its network, try again in a second"]}}`))
+}
+
 // refuseRequest answers a request that is not acceptable whatever it says.
 func refuseRequest(ctx *fasthttp.RequestCtx, why rejection) {
 	switch why {
@@ -190,7 +201,7 @@ func refuseRequest(ctx *fasthttp.RequestCtx, why rejection) {
 	case encodedBody:
 		failure(ctx, fasthttp.StatusUnsupportedMediaType, []byte(`{"errors":{"request":["must not be compressed"]}}`))
 	default:
-		failure(ctx, fasthttp.StatusBadRequest, []byte(`{"errors":{"request":["is ambiguous about its length"]}}`))
+		failure(ctx, fasthttp.StatusBadRequest, []byte(`{"errors":{"request":["is ambiguous about its headers or its length"]}}`))
 	}
 	// What else is on the connection may not mean what it seems to.
 	ctx.SetConnectionClose()

@@ -66,6 +66,11 @@ type Options struct {
 	// Limits bound what a peer can ask for; zero fields get the defaults.
 	Limits Limits
 
+	// Books returns the counter of a fate ("received", "accepted", "dropped",
+	// "suppressed", "rejected" or "refused") and a reason, which outlives the
+	// process and is shown as the metric desc. nil: they count for this process.
+	Books func(fate, reason string, desc *prometheus.Desc) Counter
+
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: metrics are counted for nobody
 }
@@ -80,6 +85,11 @@ type Limits struct {
 	ReadTimeout        time.Duration // for a whole request; default 10 s
 	WriteTimeout       time.Duration // for a whole answer; default 10 s
 	IdleTimeout        time.Duration // between two requests; default 30 s
+
+	// EventsPerNetwork bounds the events per second of one network, the /16 of
+	// an IPv4 address or the /32 of an IPv6 address; it may send two seconds'
+	// worth at once. 0 means no bound. This machine itself is not bounded.
+	EventsPerNetwork int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -112,6 +122,7 @@ type Collector struct {
 	assets   map[string]*asset
 	trusted  trusted
 	limits   Limits
+	rate     *rate // nil: no bound
 	log      *slog.Logger
 	metrics  *metrics
 
@@ -138,6 +149,7 @@ func New(o Options) *Collector {
 		trusted:  newTrusted(o.TrustedProxies),
 		limits:   o.Limits.withDefaults(),
 		log:      o.Logger,
+		rate:     newRate(o.Limits.EventsPerNetwork, time.Now()),
 		stopped:  make(chan struct{}),
 	}
 	if c.log == nil {
@@ -145,7 +157,7 @@ func New(o Options) *Collector {
 	}
 	c.calls.New = func() any { return new(call) }
 	c.guests.limits(c.limits.Connections, c.limits.ConnectionsPerPeer)
-	c.metrics = newMetrics(o.Registerer, c.guests.count)
+	c.metrics = newMetrics(&o, c.guests.count)
 	c.server = &fasthttp.Server{
 		Handler:       c.handle,
 		ErrorHandler:  c.fail,

@@ -56,7 +56,8 @@ func classOf(err error) class {
 func (c *Collector) countTooLarge(ctx *fasthttp.RequestCtx) {
 	c.metrics.connectionErrors[classBodyTooLarge].Inc()
 	if ctx.IsPost() && string(ctx.Path()) == eventPath {
-		t := tally{m: c.metrics, at: eventEndpoint, pending: 1}
+		t := tally{m: c.metrics}
+		t.expect(eventEndpoint, 1)
 		t.settleAll(c.metrics.rejected[bodyTooLarge])
 	}
 }

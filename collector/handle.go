@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"unsafe"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"github.com/halfmask/halfmask/collector/beacon"
@@ -50,11 +49,11 @@ func (c *Collector) handle(ctx *fasthttp.RequestCtx) {
 	switch string(path) {
 	case eventPath:
 		if ctx.IsPost() {
-			t.at, t.pending = eventEndpoint, 1
+			t.expect(eventEndpoint, 1)
 		}
 	case pixelPath:
 		if ctx.IsGet() {
-			t.at, t.pending = pixelEndpoint, 1
+			t.expect(pixelEndpoint, 1)
 		}
 	}
 	if why, bad := c.improper(ctx); bad {
@@ -115,8 +114,13 @@ func (c *Collector) allowed(path []byte) string {
 func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 	h := &ctx.Request.Header
 	raw := h.RawHeaders()
-	if bytes.Count(raw, newline) > c.limits.Headers {
+	lines, folded := countLines(raw)
+	if lines > c.limits.Headers {
 		return headersTooMany, true
+	}
+	// A line that goes on in the next one is a header of its own to some proxies.
+	if folded {
+		return badFraming, true
 	}
 	// A length beside chunks is how requests are smuggled past a proxy. The
 	// server takes the chunks and forgets the length, so it is looked up in
@@ -128,6 +132,20 @@ func (c *Collector) improper(ctx *fasthttp.RequestCtx) (rejection, bool) {
 		return encodedBody, true
 	}
 	return 0, false
+}
+
+// countLines counts line ends, and tells whether a line begins with a blank.
+func countLines(raw []byte) (lines int, folded bool) {
+	for {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 0 {
+			return lines, folded
+		}
+		lines++
+		if raw = raw[end+1:]; len(raw) > 0 && (raw[0] == ' ' || raw[0] == '\t') {
+			folded = true
+		}
+	}
 }
 
 // hasHeader looks for a header in raw lines; name is in lower case.
@@ -156,6 +174,12 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		return
 	}
 	addr := c.clientOf(ctx)
+	if !c.rate.admit(addr, ctx.Time()) {
+		t.settleAll(c.metrics.rejected[rateLimited])
+		c.hint(&c.hints.rate, "a network sends more events than --rate-limit allows; what is over is answered with 429", "limit", c.limits.EventsPerNetwork)
+		slowDown(ctx, t.at)
+		return
+	}
 
 	l := c.calls.Get().(*call)
 	faults := l.parse(ctx, t.at)
@@ -163,7 +187,8 @@ func (c *Collector) take(ctx *fasthttp.RequestCtx, t *tally) {
 		t.settleAll(c.metrics.rejected[rejectionOf(faults)])
 		reject(ctx, t.at, faults)
 	} else {
-		t.pending = len(l.beacon.Domains)
+		t.expect(t.at, len(l.beacon.Domains))
+		c.rate.charge(addr, t.pending-1)
 		l.beacon.Fill(&l.hit)
 		l.hit.At = ctx.Time()
 		l.hit.UserAgent = userAgent(h)
@@ -244,7 +269,7 @@ func (c *Collector) record(l *call, addr netip.Addr, t *tally) (r result) {
 
 // refusalOf returns the counter of a refusal; one that is not known counts as
 // a fault of ours rather than as nothing.
-func (c *Collector) refusalOf(o event.Outcome) prometheus.Counter {
+func (c *Collector) refusalOf(o event.Outcome) Counter {
 	if int(o) < len(c.metrics.refused) {
 		return c.metrics.refused[o]
 	}

@@ -7,7 +7,7 @@ import (
 
 // hints are the moments at which an operator was last told of something.
 type hints struct {
-	accept, full, peerFull, forwarded, panicked atomic.Int64 // Unix seconds
+	accept, full, peerFull, forwarded, rate, panicked atomic.Int64 // Unix seconds
 }
 
 // hint logs a warning, the same one at most once a minute: whoever can provoke

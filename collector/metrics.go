@@ -33,6 +33,7 @@ const (
 	missingField
 	invalidField
 	unknownSite
+	rateLimited
 	rejections
 )
 
@@ -45,6 +46,7 @@ var rejectionNames = [rejections]string{
 	missingField:   beacon.ClassMissing,
 	invalidField:   beacon.ClassInvalid,
 	unknownSite:    "unknown_site",
+	rateLimited:    "rate_limited",
 }
 
 // class is what went wrong with a connection.
@@ -79,18 +81,21 @@ const (
 	panicked  = "panic"      // refused: a fault of ours
 )
 
+// Counter counts events.
+type Counter interface{ Inc() }
+
 // metrics are counted in events unless their name says otherwise: a beacon for
-// two sites is two events. received is always the sum of accepted, dropped,
-// suppressed, refused and rejected.
+// two sites is two events. received is the sum of accepted, dropped, suppressed,
+// refused, rejected and what is being answered.
 type metrics struct {
-	received   [endpoints]prometheus.Counter
-	accepted   prometheus.Counter
-	dropped    []prometheus.Counter // by Outcome
-	noAddress  prometheus.Counter
-	suppressed []prometheus.Counter // by consent.Signal
-	refused    []prometheus.Counter // by Outcome
-	panicked   prometheus.Counter
-	rejected   [rejections]prometheus.Counter
+	received   [endpoints]Counter
+	accepted   Counter
+	dropped    []Counter // by Outcome
+	noAddress  Counter
+	suppressed []Counter // by consent.Signal
+	refused    []Counter // by Outcome
+	panicked   Counter
+	rejected   [rejections]Counter
 
 	notFound         prometheus.Counter
 	badMethod        prometheus.Counter
@@ -98,8 +103,9 @@ type metrics struct {
 	panics           prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer, connections func() int) *metrics {
-	with := promauto.With(r)
+func newMetrics(o *Options, connections func() int) *metrics {
+	with := promauto.With(o.Registerer)
+	booked := bookedBy(o)
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help}, []string{label})
 	}
@@ -107,37 +113,37 @@ func newMetrics(r prometheus.Registerer, connections func() int) *metrics {
 		return with.NewCounter(prometheus.CounterOpts{Name: "halfmask_collector_" + name, Help: help})
 	}
 	m := &metrics{
-		accepted: counter("accepted_events_total", "Events that will be stored."),
+		accepted: booked("accepted", "accepted_events_total", "Events that will be stored.", "")(""),
 		panics:   counter("panics_total", "Requests that ended in a panic, a fault of Halfmask's."),
 	}
-	received := vec("received_events_total", "Events sent to the door, by endpoint.", "endpoint")
+	received := booked("received", "received_events_total", "Events sent to the door, by endpoint.", "endpoint")
 	for e := nowhere + 1; e < endpoints; e++ {
-		m.received[e] = received.WithLabelValues(endpointNames[e])
+		m.received[e] = received(endpointNames[e])
 	}
 
-	dropped := vec("dropped_events_total", "Events dropped on purpose, by reason.", "reason")
-	refused := vec("refused_events_total", "Events not stored through no fault of the sender, by reason.", "reason")
+	dropped := booked("dropped", "dropped_events_total", "Events dropped on purpose, by reason.", "reason")
+	refused := booked("refused", "refused_events_total", "Events not stored through no fault of the sender, by reason.", "reason")
 	for _, o := range event.Outcomes() {
-		var d, f prometheus.Counter
+		var d, f Counter
 		if o.Dropped() {
-			d = dropped.WithLabelValues(o.String())
+			d = dropped(o.String())
 		} else if o.Refused() {
-			f = refused.WithLabelValues(o.String())
+			f = refused(o.String())
 		}
 		m.dropped, m.refused = append(m.dropped, d), append(m.refused, f)
 	}
-	m.noAddress = dropped.WithLabelValues(noAddress)
-	m.panicked = refused.WithLabelValues(panicked)
+	m.noAddress = dropped(noAddress)
+	m.panicked = refused(panicked)
 
-	suppressed := vec("suppressed_events_total", "Requests answered unread because the visitor does not want to be counted, by signal.", "signal")
+	suppressed := booked("suppressed", "suppressed_events_total", "Requests answered unread because the visitor does not want to be counted, by signal.", "signal")
 	m.suppressed = append(m.suppressed, nil) // consent.None
 	for _, s := range consent.Signals() {
-		m.suppressed = append(m.suppressed, suppressed.WithLabelValues(s.String()))
+		m.suppressed = append(m.suppressed, suppressed(s.String()))
 	}
 
-	rejected := vec("rejected_requests_total", "Events refused because of what was sent, by reason.", "reason")
+	rejected := booked("rejected", "rejected_requests_total", "Events refused because of what was sent, by reason.", "reason")
 	for i := range m.rejected {
-		m.rejected[i] = rejected.WithLabelValues(rejectionNames[i])
+		m.rejected[i] = rejected(rejectionNames[i])
 	}
 	unrouted := vec("unrouted_requests_total", "Requests for what is not there, by reason.", "reason")
 	m.notFound, m.badMethod = unrouted.WithLabelValues("not_found"), unrouted.WithLabelValues("method_not_allowed")
@@ -153,22 +159,55 @@ func newMetrics(r prometheus.Registerer, connections func() int) *metrics {
 	return m
 }
 
-// tally makes sure that every event a request is about ends in one metric.
+// bookedBy returns how the counters that make up the books are made: by label
+// value, in Options.Books or, without those, for this process alone.
+func bookedBy(o *Options) func(fate, name, help, label string) func(value string) Counter {
+	return func(fate, name, help, label string) func(string) Counter {
+		name = "halfmask_collector_" + name
+		var labels []string
+		if label != "" {
+			labels = []string{label}
+		}
+		if o.Books != nil {
+			desc := prometheus.NewDesc(name, help, labels, nil)
+			return func(value string) Counter { return o.Books(fate, value, desc) }
+		}
+		counters := promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		return func(value string) Counter {
+			if label == "" {
+				return counters.WithLabelValues()
+			}
+			return counters.WithLabelValues(value)
+		}
+	}
+}
+
+// tally makes sure that every event a request is about ends in one metric. What
+// is received counts before anything is done about it, so that whatever ends
+// the process leaves no event that was kept and never came.
 type tally struct {
 	m       *metrics
 	at      endpoint
 	pending int // events without a result yet
 }
 
-// settle counts one event and what became of it.
-func (t *tally) settle(result prometheus.Counter) {
+// expect counts that the request is about n events, n being at least what it
+// was before.
+func (t *tally) expect(at endpoint, n int) {
+	t.at = at
+	for ; t.pending < n; t.pending++ {
+		t.m.received[at].Inc()
+	}
+}
+
+// settle counts what became of one event.
+func (t *tally) settle(result Counter) {
 	t.pending--
-	t.m.received[t.at].Inc()
 	result.Inc()
 }
 
 // settleAll counts everything that is pending.
-func (t *tally) settleAll(result prometheus.Counter) {
+func (t *tally) settleAll(result Counter) {
 	for t.pending > 0 {
 		t.settle(result)
 	}

@@ -4,21 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"io"
-	"io/fs"
-	"net"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfmask/halfmask/e2e"
@@ -76,8 +74,8 @@ func TestRealWebLog(t *testing.T) {
 	if people < 1000 || robots < 500 || len(addresses) < 1000 {
 		t.Fatal("that is not the log that this test was written for")
 	}
-	search := searcher{t, addresses}
-	spooled := search.folder(filepath.Join(server.Data, "spool"))
+	search := newSearch(written, slices.Collect(maps.Keys(addresses))...)
+	spooled := search.folder(t, filepath.Join(server.Data, "spool"))
 	if spooled < people*50 {
 		t.Fatalf("only %d bytes of spool were searched for %d events", spooled, people)
 	}
@@ -85,7 +83,7 @@ func TestRealWebLog(t *testing.T) {
 	server.Stop(t) // stores what the spool holds
 	search.bytes("the output", []byte(server.Output()))
 	search.bytes("the metrics", metrics)
-	search.folder(server.Data)
+	search.folder(t, server.Data)
 
 	server.Restart(t)
 	got := map[string]float64{}
@@ -98,7 +96,12 @@ func TestRealWebLog(t *testing.T) {
 		t.Errorf("pageviews by page (-log +Halfmask):\n%s", diff)
 	}
 	server.Stop(t)
-	search.tables(filepath.Join(server.Data, "engine"))
+	engine := testkit.NewEngine(t, filepath.Join(server.Data, "engine"))
+	rows := search.tables(t, engine.Dial, engine.Writer().User, engine.Writer().Password)
+	if rows["halfmask.events"] < people {
+		t.Errorf("only %d events were searched", rows["halfmask.events"])
+	}
+	search.nothing(t)
 }
 
 // readLog returns the log's requests for pages, as opposed to what pages load.
@@ -179,79 +182,4 @@ func pagePath(t *testing.T, target string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimRight(u.Path, " ")
-}
-
-// searcher looks for the log's addresses in what Halfmask wrote.
-type searcher struct {
-	t         *testing.T
-	addresses map[string]bool
-}
-
-var quad = regexp.MustCompile(`[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}`)
-
-func (s searcher) bytes(where string, text []byte) {
-	s.t.Helper()
-	for _, found := range quad.FindAll(text, -1) {
-		if s.addresses[string(found)] {
-			s.t.Errorf("%s holds a whole address of the log", where)
-			return
-		}
-	}
-}
-
-// folder searches every file below a folder and returns how many bytes it saw.
-func (s searcher) folder(dir string) (size int) {
-	s.t.Helper()
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		size += len(text)
-		s.bytes(name, text)
-		return nil
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return size
-}
-
-// tables searches every value of every table: on disk they are compressed.
-func (s searcher) tables(dir string) {
-	s.t.Helper()
-	engine := testkit.NewEngine(s.t, dir)
-	conn, err := clickhouse.Open(&clickhouse.Options{
-		DialContext: func(ctx context.Context, _ string) (net.Conn, error) { return engine.Dial(ctx) },
-		Auth:        clickhouse.Auth{Database: "halfmask", Username: engine.Writer().User, Password: engine.Writer().Password},
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer conn.Close()
-	var tables []struct {
-		Name string `ch:"name"`
-	}
-	if err := conn.Select(s.t.Context(), &tables, "SELECT name FROM system.tables WHERE database = 'halfmask'"); err != nil {
-		s.t.Fatal(err)
-	}
-	values := 0
-	for _, table := range tables {
-		var rows []struct {
-			Row string `ch:"row"`
-		}
-		if err := conn.Select(s.t.Context(), &rows, "SELECT formatRow('TSV', *) AS row FROM halfmask."+table.Name); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, r := range rows {
-			values++
-			s.bytes("the table "+table.Name, []byte(r.Row))
-		}
-	}
-	if values < 1000 {
-		s.t.Errorf("only %d rows were searched", values)
-	}
 }

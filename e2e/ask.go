@@ -155,6 +155,21 @@ func matches(metric *dto.Metric, labels []string) bool {
 	return true
 }
 
+// StorageUp waits until storage answers and has told which visits were going on:
+// after a start the door may open before.
+func (s *Server) StorageUp(t testing.TB) {
+	t.Helper()
+	Eventually(t, "storage answers", func() bool {
+		response, err := client.Get(s.Operations + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, err := io.ReadAll(response.Body)
+		return err == nil && bytes.Contains(text, []byte(`"storage":"ok"`))
+	})
+}
+
 // Eventually waits until yes is true.
 func Eventually(t testing.TB, what string, yes func() bool) {
 	t.Helper()

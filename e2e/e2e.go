@@ -207,12 +207,19 @@ func (s *Server) Stop(t testing.TB) {
 // which notices by itself, are gone.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
+	s.End(t, syscall.SIGKILL)
+}
+
+// End sends a signal that the server does not live through, and waits until it
+// and its engine are gone.
+func (s *Server) End(t testing.TB, sig syscall.Signal) {
+	t.Helper()
 	engine, _ := s.engine()
-	s.Signal(t, syscall.SIGKILL)
-	<-s.exited
+	s.Signal(t, sig)
+	_ = s.Wait(t)
 	for deadline := time.Now().Add(patience); engine != 0 && alive(engine); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the engine, process %d, outlives the halfmask that was killed", engine)
+			t.Fatalf("the engine, process %d, outlives the halfmask that was ended", engine)
 		}
 	}
 }

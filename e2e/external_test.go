@@ -63,6 +63,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 	server.Stop(t) // and a stop while it is away, with nothing learned
 	theirs.mend()
 	server.Restart(t)
+	server.StorageUp(t)
 	send(t, server, "/three")
 	e2e.Eventually(t, "all three events are stored", func() bool {
 		return server.Totals(t, token, "example.com", "events")[0] == 3
@@ -111,6 +112,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 // clickHouse is a server that is not Halfmask's, behind a line that can be cut.
 type clickHouse struct {
 	engine   *engine.Engine
+	dir      string
 	password string
 	address  string
 
@@ -125,7 +127,8 @@ func startClickHouse(t *testing.T) *clickHouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: t.TempDir()})
+	dir := t.TempDir()
+	e, err := engine.Open(t.Context(), engine.Options{Library: library, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +137,7 @@ func startClickHouse(t *testing.T) *clickHouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &clickHouse{engine: e, password: e.Writer().Password, address: l.Addr().String(), lines: map[net.Conn]bool{}}
+	c := &clickHouse{engine: e, dir: dir, password: e.Writer().Password, address: l.Addr().String(), lines: map[net.Conn]bool{}}
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		_ = l.Close()

@@ -13,6 +13,7 @@ const (
 	DroppedNoVisit                  // an engagement without a visit to add it to
 	RefusedSpoolFull                // the spool reached its cap or the disk is full
 	RefusedStopping                 // the process is shutting down
+	RefusedUnsynced                 // in the spool, but the disk failed to make it safe: may be stored or lost
 	outcomes
 )
 
@@ -22,6 +23,7 @@ var outcomeNames = [outcomes]string{
 	DroppedNoVisit:   "no_visit_for_engagement",
 	RefusedSpoolFull: "spool_full",
 	RefusedStopping:  "stopping",
+	RefusedUnsynced:  "not_synced",
 }
 
 // String returns the outcome's name.

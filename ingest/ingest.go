@@ -1,9 +1,12 @@
 // Package ingest turns hits into events and keeps them: robots leave, user
-// agent and referrer become what is kept of them, the visit decides the facts,
-// and the event goes into the spool. The order of these steps is all it knows.
+// agent and referrer become what is kept of them, what identifies a person is
+// taken out of texts, values that are too many become (other), the visit
+// decides the facts, and the event goes into the spool. The order of these
+// steps is all it knows.
 //
-// It promises that a hit was spooled if and only if its outcome is Accepted,
-// and that nothing of a robot is kept, not even in memory.
+// It promises that a hit was spooled if its outcome is Accepted and only then,
+// but for RefusedUnsynced, where the disk failed and nobody can say; and that
+// nothing of a robot is kept, not even in memory.
 package ingest
 
 import (
@@ -24,17 +27,22 @@ import (
 
 // Spool keeps the bytes of events.
 type Spool interface {
-	// Append takes the payload for good, or returns an error and takes nothing:
+	// Append takes the payload, or returns an error and takes nothing:
 	// spool.ErrFull while there is no room, spool.ErrClosed from the end on. The
 	// payload is the caller's again when it returns.
-	Append(payload []byte) error
+	Append(payload []byte) (spool.Position, error)
+	// Wait returns when what was appended there is as safe as was promised, or
+	// spool.ErrUnsafe.
+	Wait(spool.Position) error
 }
 
-// Options are what a Recorder works with. All but the last two are required.
+// Options are what a Recorder works with. Those above the line are required.
 type Options struct {
 	Enricher *enrich.Enricher
 	Sessions *session.Table
 	Spool    Spool
+
+	Limits enrich.Limits // of distinct values a site and day
 
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
@@ -44,6 +52,7 @@ type Options struct {
 // for what it has seen before.
 type Recorder struct {
 	enricher *enrich.Enricher
+	caps     *enrich.Caps
 	sessions *session.Table
 	spool    Spool
 	logger   *slog.Logger
@@ -55,11 +64,11 @@ type Recorder struct {
 
 // New returns a Recorder. It panics if the registerer has its metrics already.
 func New(o Options) *Recorder {
-	r := &Recorder{enricher: o.Enricher, sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
+	r := &Recorder{enricher: o.Enricher, caps: enrich.NewCaps(o.Limits, o.Registerer), sessions: o.Sessions, spool: o.Spool, logger: o.Logger}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
-	r.scratch.New = func() any { return &scratch{spool: o.Spool} }
+	r.scratch.New = func() any { return &scratch{of: r} }
 	hits := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "halfmask_ingest_hits_total",
 		Help: "Hits that came through the door, by what became of them.",
@@ -74,7 +83,8 @@ func New(o Options) *Recorder {
 }
 
 // Record takes a hit, whose strings it does not hold on to, and tells what
-// became of it. If the outcome is Accepted the event is in the spool.
+// became of it. If the outcome is Accepted the event is in the spool, as safe as
+// the spool promises.
 func (r *Recorder) Record(hit *event.Hit) event.Outcome {
 	outcome := r.record(hit)
 	r.outcomes[outcome].Inc()
@@ -89,14 +99,23 @@ func (r *Recorder) record(hit *event.Hit) event.Outcome {
 	s := r.scratch.Get().(*scratch)
 	defer r.release(s)
 	e := &s.event
+	s.props = append(s.props, hit.Props...) // the hit's are for its next site, too
 	*e = event.Event{
 		At: hit.At, Site: hit.Site.ID, Kind: hit.Kind, Name: hit.Name, Interactive: hit.Interactive,
-		Hostname: hit.Hostname, Path: hit.Path, Props: hit.Props, Scroll: hit.Scroll, Engaged: hit.Engaged,
+		Hostname: hit.Hostname, Path: hit.Path, Props: s.props, Scroll: hit.Scroll, Engaged: hit.Engaged,
 		Network: hit.Network, Place: hit.Place, Client: client, Visitor: hit.Visitor,
 	}
-	r.enricher.Origin(hit, &e.Origin)
+	s.scrubber.Event(e)
+	r.caps.Event(e)
+	s.hit = hit
 	outcome, err := r.sessions.Apply(e, hit.Previous, hit.Day, s)
 	switch {
+	case err == nil && outcome == event.Accepted:
+		// Outside the visitor's lock, so that those who wait share one sync.
+		if err := r.spool.Wait(s.position); err != nil {
+			return event.RefusedUnsynced
+		}
+		return outcome
 	case err == nil:
 		return outcome
 	case errors.Is(err, spool.ErrClosed):
@@ -115,26 +134,43 @@ func (r *Recorder) complain(at time.Time, err error) {
 	}
 }
 
-// scratch is what one Record works with. As the sessions' Keeper it encodes
+// scratch is what one Record works with. As the sessions' Opener it encodes
 // and spools under the visitor's lock, so that a visitor's events are spooled
 // in the order in which they were decided.
 type scratch struct {
-	event   event.Event
-	payload []byte
-	spool   Spool
+	of       *Recorder
+	hit      *event.Hit
+	event    event.Event
+	props    []event.Prop
+	scrubber enrich.Scrubber
+	payload  []byte
+	position spool.Position // of the event, once it is kept
+}
+
+// Open implements session.Opener.
+func (s *scratch) Open(e *event.Event) {
+	s.of.enricher.Origin(s.hit, &e.Origin)
+	s.scrubber.Origin(&e.Origin)
+	s.of.caps.Origin(e)
 }
 
 // Keep implements session.Keeper.
-func (s *scratch) Keep(e *event.Event) error {
+func (s *scratch) Keep(e *event.Event) (err error) {
 	s.payload = record.Append(s.payload[:0], e)
-	return s.spool.Append(s.payload)
+	s.position, err = s.of.spool.Append(s.payload)
+	return err
 }
 
 // largest is how much scratch space is kept for the next hit.
 const largest = 16 << 10
 
 func (r *Recorder) release(s *scratch) {
-	s.event = event.Event{} // it borrows the request's memory
+	// They borrow the request's memory.
+	s.event, s.hit = event.Event{}, nil
+	clear(s.props)
+	s.props = s.props[:0]
+	s.scrubber.Reset()
+	s.position = spool.Position{} // it keeps a segment from being forgotten
 	if cap(s.payload) > largest {
 		s.payload = nil
 	}

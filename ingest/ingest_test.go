@@ -135,23 +135,67 @@ func TestAHitBecomesAnEventInTheSpool(t *testing.T) {
 halfmask_ingest_hits_total{outcome="accepted"} 2
 halfmask_ingest_hits_total{outcome="bot"} 1
 halfmask_ingest_hits_total{outcome="no_visit_for_engagement"} 1
+halfmask_ingest_hits_total{outcome="not_synced"} 0
 halfmask_ingest_hits_total{outcome="spool_full"} 0
 halfmask_ingest_hits_total{outcome="stopping"} 0
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "halfmask_ingest_hits_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// What identifies a person is gone before anything is kept, and what is one too
+// many is (other) for the whole visit.
+func TestWhatIsTakenOutOfAnEvent(t *testing.T) {
+	s := openSpool(t)
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s, Limits: enrich.Limits{Paths: 2, PropKeys: 1}})
+	hit := view("/users/jane@example.com")
+	hit.Referrer = "https://mail.example/jane@example.com/inbox"
+	hit.Campaign.Content = "jane@example.com"
+	hit.Props = []event.Prop{{Key: "plan", Value: "jane@example.com"}, {Key: "more", Value: "x"}}
+	other := *hit
+	other.Site = &event.Site{ID: 4, Domain: "example.org", Zone: time.UTC}
+	for _, h := range []*event.Hit{hit, &other, view("/b"), view("/c")} {
+		if got := r.Record(h); got != event.Accepted {
+			t.Fatalf("%s", got)
+		}
+	}
+	events, raw := spooled(t, s)
+	if bytes.Contains(raw, []byte("jane")) {
+		t.Error("the spool holds an e-mail address")
+	}
+	for i := range 2 { // the beacon's two sites get the same
+		e := events[i]
+		if e.Path != "/users/:email" || e.Origin.EntryPath != e.Path || e.Origin.Referrer != "mail.example/:email/inbox" ||
+			e.Origin.Campaign.Content != ":email" || fmt.Sprint(e.Props) != "[{plan :email}]" {
+			t.Errorf("event %d: %+v", i, e)
+		}
+	}
+	if e := events[3]; e.Path != enrich.Other || e.Facts.PreviousPath != "/b" {
+		t.Errorf("the third path of two: %+v", e)
+	}
+	if fmt.Sprint(hit.Props) != "[{plan jane@example.com} {more x}]" {
+		t.Errorf("the hit was changed: %v", hit.Props)
 	}
 }
 
 // failing is a spool that takes nothing for as long as it has an error.
 type failing struct {
 	*spool.Spool
-	err error
+	err    error
+	unsafe bool
 }
 
-func (f *failing) Append(payload []byte) error {
+func (f *failing) Wait(p spool.Position) error {
+	if f.unsafe {
+		return spool.ErrUnsafe
+	}
+	return f.Spool.Wait(p)
+}
+
+func (f *failing) Append(payload []byte) (spool.Position, error) {
 	if f.err != nil {
-		return f.err
+		return spool.Position{}, f.err
 	}
 	return f.Spool.Append(payload)
 }
@@ -184,6 +228,28 @@ func TestWhatTheSpoolRefusesWasNeverThere(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "/a") || strings.Contains(log.String(), "spool is") {
 		t.Errorf("logged too much: %s", log.String())
+	}
+}
+
+// A disk that fails a sync leaves an event in doubt: it is not accepted, but the
+// visit goes on with it.
+func TestWhatIsNotSafeIsNotAccepted(t *testing.T) {
+	s := &failing{Spool: openSpool(t), unsafe: true}
+	r := ingest.New(ingest.Options{Enricher: enricher(), Sessions: visits(t), Spool: s})
+	reading := view("/a")
+	reading.Kind, reading.Name = event.Engagement, "engagement"
+	if got := r.Record(reading); got != event.DroppedNoVisit {
+		t.Errorf("nothing was appended, and yet %s", got)
+	}
+	if got := r.Record(view("/a")); got != event.RefusedUnsynced {
+		t.Errorf("%s, want %s", got, event.RefusedUnsynced)
+	}
+	s.unsafe = false
+	if got := r.Record(view("/b")); got != event.Accepted {
+		t.Errorf("%s, want %s", got, event.Accepted)
+	}
+	if events, _ := spooled(t, s.Spool); len(events) != 2 || events[1].Facts.NewVisit != 0 {
+		t.Errorf("the spool holds %+v", events)
 	}
 }
 
@@ -223,7 +289,8 @@ func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), l
 // nowhere takes everything.
 type nowhere struct{}
 
-func (nowhere) Append([]byte) error { return nil }
+func (nowhere) Append([]byte) (spool.Position, error) { return spool.Position{}, nil }
+func (nowhere) Wait(spool.Position) error             { return nil }
 
 // crowd is what steady state looks like: 1,000 paths, 200 user agents and
 // 50,000 visitors.

@@ -1,3 +1,5 @@
+//go:build cluster
+
 package storage
 
 import (
@@ -6,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,6 @@ import (
 // need ZooKeeper, and the engine's build that the rig knows.
 func startCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
-	if os.Getenv("HALFMASK_TEST_CLUSTER") == "" {
-		t.Skip("run it with: make test-cluster")
-	}
 	library, err := testkit.Library()
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +209,7 @@ func ship(t *testing.T, s *Store, collector int) *shipping {
 		n := uint64(0)
 		for ctx.Err() == nil {
 			e := event.Event{At: time.Now().AddDate(0, 0, -int(n%2)), Site: 1, Kind: event.Pageview, Visitor: event.VisitorID(collector), Visit: event.VisitID(n), Path: fmt.Sprintf("/%d", n%50)}
-			if err := l.spool.Append(record.Append(nil, &e)); err != nil {
+			if _, err := l.spool.Append(record.Append(nil, &e)); err != nil {
 				t.Error(err)
 				break
 			}
@@ -273,6 +271,15 @@ func TestAClusterLosesAReplica(t *testing.T) {
 	for seq := uint64(1); seq <= 3; seq++ {
 		if got := stored(t, s, seq)[day(1)]; got != 10 {
 			t.Errorf("batch %d has %d rows of 10", seq, got)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
 		}
 	}
 }

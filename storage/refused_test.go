@@ -87,7 +87,7 @@ func TestABadEventCostsNoOther(t *testing.T) {
 	events := daysAgo(20, 1, 2)
 	events[5].Path, events[17].Kind = "/bad", 99
 	for _, e := range events {
-		if err := segments.Append(record.Append(nil, e)); err != nil {
+		if _, err := segments.Append(record.Append(nil, e)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -126,9 +126,12 @@ func (l *loader) run(ctx context.Context, end time.Time) error {
 	}
 	events := make([]unix.EpollEvent, len(l.sockets))
 	silent := time.Now()
-	for over := false; !over || len(l.free) < len(l.sockets); {
+	for over := false; ; {
 		now := time.Now()
 		over = over || now.After(end) || ctx.Err() != nil
+		if over && len(l.free) == len(l.sockets) {
+			return nil
+		}
 		if !over {
 			if err := l.sendDue(now); err != nil {
 				return err
@@ -163,7 +166,6 @@ func (l *loader) run(ctx context.Context, end time.Time) error {
 			}
 		}
 	}
-	return nil
 }
 
 // sendDue sends what is due on the connections that are free.

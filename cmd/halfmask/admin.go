@@ -12,13 +12,16 @@ import (
 	"github.com/halfmask/halfmask/event"
 	"github.com/halfmask/halfmask/internal/registry"
 	"github.com/halfmask/halfmask/storage"
+	"github.com/halfmask/halfmask/storage/engine"
 )
 
 // admin does what the commands ask for, in the server or without one.
 type admin struct {
 	store    *storage.Store
+	engine   *engine.Engine // nil with a server of one's own
 	registry *registry.Registry
 	snippet  func(domain string) string
+	recount  func() // has the books compared with storage soon; nil without a server
 }
 
 type (
@@ -39,6 +42,8 @@ func (a *admin) operations() map[string]operation {
 		"site.remove": handle(a.siteRemove),
 		"user.add":    handle(a.userAdd),
 		"token.add":   handle(a.tokenAdd),
+
+		"clock.confirm": handle(a.clockConfirm),
 	}
 }
 
@@ -69,7 +74,11 @@ func (a *admin) siteRemove(ctx context.Context, args siteArgs) (removed, error) 
 	if err != nil {
 		return removed{}, err
 	}
-	return removed{events}, a.changed(ctx, "site.remove", args.Domain)
+	err = a.changed(ctx, "site.remove", args.Domain)
+	if a.recount != nil {
+		a.recount()
+	}
+	return removed{events}, err
 }
 
 func (a *admin) userAdd(ctx context.Context, args userAddArgs) (none, error) {

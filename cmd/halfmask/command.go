@@ -31,14 +31,20 @@ func (c *client) with(ctx context.Context, s *streams, f func(caller) error) err
 	if err := c.prepare(); err != nil {
 		return err
 	}
+	return c.reach(ctx, f, func() error { return c.alone(ctx, s, f) })
+}
+
+// reach calls f with a caller that reaches the running server, or alone, with
+// the data folder locked, if none runs.
+func (p *place) reach(ctx context.Context, f func(caller) error, alone func() error) error {
 	for wait := time.Now().Add(commandPatience); ; {
-		if remote, ok := c.remote(); ok {
+		if remote, ok := p.remote(); ok {
 			return f(remote)
 		}
-		release, err := c.lock()
+		release, err := p.lock()
 		if err == nil {
 			defer release()
-			return c.alone(ctx, s, f)
+			return alone()
 		}
 		// A server that is just starting or stopping holds the lock without a socket.
 		if !errors.Is(err, errBusy) || time.Now().After(wait) {

@@ -15,7 +15,13 @@ import (
 	"github.com/halfmask/halfmask/internal/testkit"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == crashCommand {
+		os.Exit(crashMain(os.Stdin, os.Stderr))
+	}
+	dieIfAsked()
+	testkit.Main(m)
+}
 
 // try runs the program in this process and returns what a person would see.
 func try(t *testing.T, stdin string, args ...string) (status int, stdout, stderr string) {
@@ -30,7 +36,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if status != 0 {
 		t.Errorf("--help exits with %d", status)
 	}
-	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "health", "version"} {
+	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "clock confirm", "ledger", "health", "version"} {
 		if !strings.Contains(out, command) {
 			t.Errorf("--help does not name %q", command)
 		}
@@ -58,7 +64,7 @@ func TestHelpTellsDefaults(t *testing.T) {
 
 // TestFlagsHaveTwins holds what the documentation says of every flag.
 func TestFlagsHaveTwins(t *testing.T) {
-	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "health"} {
+	for _, command := range []string{"serve", "site add", "site list", "site remove", "user add", "token add", "clock confirm", "ledger", "health"} {
 		_, help, _ := try(t, "", append(strings.Fields(command), "--help")...)
 		flags := regexp.MustCompile(`(?m)^ +(?:-h, )?--([a-z-]+)`).FindAllStringSubmatch(help, -1)
 		if len(flags) < 2 {
@@ -122,7 +128,7 @@ func TestEnvironmentTwins(t *testing.T) {
 }
 
 func TestTrustedProxiesTakeAddressesAndNetworks(t *testing.T) {
-	s := settings{Listen: ":1", DashboardListen: ":2", OpsListen: ":3", EngineMemory: 1024, SpoolMax: 1024, MaxConnections: 100,
+	s := settings{Listen: ":1", DashboardListen: ":2", OpsListen: ":3", EngineMemory: 1024, SpoolMax: 1024, MaxConnections: 100, MaxVisits: 4096,
 		BatchInterval: 1e9, SyncInterval: 5e6, ShutdownTimeout: 1e10,
 		TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8", " ::1 ", "2001:db8::/32",
 			"::ffff:192.0.2.1", "::ffff:172.16.0.0/108"}}

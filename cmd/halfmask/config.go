@@ -107,8 +107,11 @@ type settings struct {
 	EngineMemory    int64         `help:"Memory cap of the local engine, in MiB." default:"1024" group:"Limits"`
 	SpoolMax        int64         `help:"Cap of the spool, in MiB. At the cap new events get 503." default:"4096" group:"Limits"`
 	BatchInterval   time.Duration `help:"How long an event waits for others before it is stored." default:"1s" group:"Limits"`
-	SyncInterval    time.Duration `help:"How long an accepted event may stay unsynced to disk." default:"5ms" group:"Limits"`
+	Durability      string        `help:"What an accepted event survives: process (any process killed; synced to disk within --sync-interval) or power (the power failing; accepted after a sync)." enum:"process,power" default:"process" group:"Limits"`
+	SyncInterval    time.Duration `help:"How long an accepted event may stay unsynced to disk, with --durability process." default:"5ms" group:"Limits"`
 	MaxConnections  int           `help:"Connections that the collector holds at once." default:"16384" group:"Limits"`
+	MaxVisits       int           `help:"Visits going on at once that are told apart; beyond it the one that was silent longest ends early. Each takes about 90 bytes." default:"1048576" group:"Limits"`
+	RateLimit       int           `help:"Events a second from one network, a /16 or an IPv6 /32, before it gets 429. 0: no limit." default:"5000" group:"Limits"`
 	ShutdownTimeout time.Duration `help:"How long a stop may take; what is not stored by then stays in the spool." default:"10s" group:"Limits"`
 
 	LogFormat string `help:"Log as text or json." enum:"text,json" default:"text" group:"Log"`
@@ -163,7 +166,8 @@ func (s *settings) Validate() error {
 		flag  string
 		value int64
 		least int64
-	}{{"--engine-memory", s.EngineMemory, 256}, {"--spool-max", s.SpoolMax, 64}, {"--max-connections", int64(s.MaxConnections), 16}} {
+	}{{"--engine-memory", s.EngineMemory, 256}, {"--spool-max", s.SpoolMax, 64}, {"--max-connections", int64(s.MaxConnections), 16}, {"--max-visits", int64(s.MaxVisits), 1024},
+		{"--rate-limit", int64(s.RateLimit), 0}} {
 		if n.value < n.least {
 			errs = append(errs, fmt.Errorf("%s %d is too small: want at least %d", n.flag, n.value, n.least))
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/halfmask/halfmask/ingest"
 	"github.com/halfmask/halfmask/ingest/batch"
 	"github.com/halfmask/halfmask/ingest/enrich"
+	"github.com/halfmask/halfmask/ingest/ledger"
 	"github.com/halfmask/halfmask/ingest/session"
 	"github.com/halfmask/halfmask/ingest/spool"
 	"github.com/halfmask/halfmask/internal/registry"
@@ -33,6 +34,7 @@ const (
 	sitesFile    = "sites.json"
 	saltsFile    = "salts"
 	visitsFile   = "visits"
+	ledgerFile   = "ledger"
 )
 
 // refreshInterval is how soon a site added by another collector of the same
@@ -47,6 +49,7 @@ type house struct {
 	out      *streams
 
 	spool    *spool.Spool
+	ledger   *ledger.Ledger
 	sites    *registry.Registry
 	salts    *anonymize.Keeper
 	places   *anonymize.Places // nil without a database
@@ -58,16 +61,13 @@ type house struct {
 
 	collectorURL string        // where browsers reach the collector
 	up           chan struct{} // closed once storage is ready
-
-	// recalled: the visits of the last run are known, from its snapshot or from
-	// storage. Only the work on storage writes it once that has begun.
-	recalled bool
+	recount      chan struct{} // wakes runAudits
 }
 
 // open starts everything but the listeners, like stairs: each step may lean on
 // the ones before it.
 func open(ctx context.Context, c *settings, log *slog.Logger, metrics *prometheus.Registry, out *streams) (_ *house, err error) {
-	h := &house{stairs: stairs{log: log}, settings: c, metrics: metrics, out: out, up: make(chan struct{})}
+	h := &house{stairs: stairs{log: log}, settings: c, metrics: metrics, out: out, up: make(chan struct{}), recount: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
@@ -75,7 +75,7 @@ func open(ctx context.Context, c *settings, log *slog.Logger, metrics *prometheu
 			err = errors.Join(err, h.close(stopping))
 		}
 	}()
-	for _, step := range []func(context.Context) error{h.openSpool, h.openMemory, h.openPlaces, h.openStorage, h.openIngest} {
+	for _, step := range []func(context.Context) error{h.openSpool, h.openLedger, h.openMemory, h.openPlaces, h.openStorage, h.openIngest} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -83,11 +83,15 @@ func open(ctx context.Context, c *settings, log *slog.Logger, metrics *prometheu
 	return h, nil
 }
 
+// durabilities are what --durability may say.
+var durabilities = map[string]spool.Durability{"process": spool.Process, "power": spool.Power}
+
 func (h *house) openSpool(context.Context) error {
 	s, err := spool.Open(spool.Options{
 		Dir:          h.settings.path(spoolFolder),
 		MaxBytes:     h.settings.SpoolMax << 20,
 		SealAfter:    h.settings.BatchInterval,
+		Durability:   durabilities[h.settings.Durability],
 		SyncInterval: h.settings.SyncInterval,
 		Logger:       h.log,
 		Registerer:   h.metrics,
@@ -187,7 +191,7 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	if err != nil {
 		return storage.Options{}, err
 	}
-	e, err := engine.Open(ctx, engine.Options{
+	e, err := engine.Start(engine.Options{
 		Library:     library,
 		Dir:         h.settings.path(engineFolder),
 		MemoryLimit: h.settings.EngineMemory << 20,
@@ -199,6 +203,13 @@ func (h *house) storageOptions(ctx context.Context) (storage.Options, error) {
 	}
 	h.engine = e
 	h.started("the engine", engineBy, e.Close)
+	// With sites known from before, events are accepted whatever becomes of the
+	// engine. Without, nothing can be done before it is there.
+	if h.sites == nil || len(h.sites.Sites()) == 0 {
+		if err := e.Wait(ctx); err != nil {
+			return storage.Options{}, err
+		}
+	}
 	return engineStorage(e), nil
 }
 
@@ -219,19 +230,16 @@ func engineStorage(e *engine.Engine) storage.Options {
 // storage come up in the background.
 func (h *house) openIngest(ctx context.Context) error {
 	enricher := enrich.New(enrich.Options{})
-	var err error
-	if h.visits, err = session.New(session.Options{Registerer: h.metrics}); err != nil {
+	if err := h.openVisits(); err != nil {
 		return err
 	}
-	h.recalled = h.recallVisits()
-	h.started("the visits", allBy, func(context.Context) error { return h.saveVisits() })
 	h.recorder = ingest.New(ingest.Options{
 		Enricher: enricher, Sessions: h.visits, Spool: h.spool, Logger: h.log, Registerer: h.metrics,
 	})
-	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Logger: h.log, Registerer: h.metrics})
-	h.admin = &admin{store: h.store, registry: h.sites, snippet: func(domain string) string {
+	shipper := batch.New(batch.Options{Source: h.spool, Sink: h.store, Books: h.ledger, Logger: h.log, Registerer: h.metrics})
+	h.admin = &admin{store: h.store, engine: h.engine, registry: h.sites, snippet: func(domain string) string {
 		return tracker.Snippet(h.collectorURL, domain)
-	}}
+	}, recount: h.recountSoon}
 	h.worker(ctx, "the work on storage", func(ctx context.Context) { h.runStorage(ctx, shipper) })
 	h.started("the shipping of events", shippedBy, func(ctx context.Context) error {
 		select {
@@ -261,6 +269,7 @@ func (h *house) runStorage(ctx context.Context, shipper *batch.Shipper) {
 		}
 	})
 	wg.Go(func() { h.store.RunJanitor(ctx) })
+	wg.Go(func() { h.runAudits(ctx) })
 	wg.Go(func() { h.sites.Run(ctx, h.store, refreshInterval, h.log) })
 	wg.Wait()
 }
@@ -304,7 +313,7 @@ func (h *house) takeOver(ctx context.Context) error {
 	if err := h.salts.Attach(ctx, h.store); err != nil {
 		return err
 	}
-	if h.recalled {
+	if h.visits.Complete() {
 		return nil
 	}
 	err := h.restoreVisits(ctx)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // sites' time zones, also where the system has none
@@ -37,6 +38,10 @@ type commands struct {
 	Token struct {
 		Add tokenAddCommand `cmd:"" help:"Make an API token for one site and print it, alone, on the last line."`
 	} `cmd:"" help:"Manage tokens of the Stats API. Works beside a running server and without one."`
+	Clock struct {
+		Confirm clockConfirmCommand `cmd:"" help:"Say that this machine's clock is right after it jumped, so that deletion by age goes on."`
+	} `cmd:"" help:"Tell what to think of the clock. Works beside a running server and without one."`
+	Ledger  ledgerCommand  `cmd:"" help:"Show what became of every event, and fail if the books do not balance. Works beside a running server and without one."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it accepts events; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
@@ -45,7 +50,17 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "engine" {
 		os.Exit(engine.Main(os.Args[2:])) // the supervised child: not for people
 	}
+	if len(os.Args) > 1 && os.Args[1] == crashCommand {
+		os.Exit(crashMain(os.Stdin, os.Stderr)) // likewise
+	}
 	hideDSN()
+	if slices.Contains(os.Args[1:], "serve") { // no other command sees a visitor
+		if stderr, err := guardCrashes(); err != nil {
+			fmt.Fprintln(os.Stderr, "halfmask:", err)
+		} else {
+			os.Stderr = stderr
+		}
+	}
 	if err := harden(); err != nil {
 		fmt.Fprintln(os.Stderr, "halfmask:", err)
 	}

@@ -16,8 +16,8 @@ import (
 // a moment each visitor's address, stays out of what the system shows of it.
 
 // harden forbids core dumps and reading the process's memory, and has the
-// signals that ask for a stack trace answered without the arguments of calls:
-// in the runtime's own traces an address can be among them.
+// signals that ask for a stack trace, or for a crash, answered without the
+// arguments of calls: in the runtime's own traces an address can be among them.
 func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("cannot forbid core dumps: %w", err)
@@ -26,7 +26,7 @@ func harden() error {
 		return fmt.Errorf("cannot forbid reading this process's memory: %w", err)
 	}
 	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGQUIT, syscall.SIGABRT)
+	signal.Notify(asked, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS)
 	go func() {
 		which := <-asked
 		fmt.Fprintln(os.Stderr, "halfmask: ended by", which)

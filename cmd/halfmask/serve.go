@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 )
 
 // storagePatience is how long a start with known sites waits for storage
-// before it opens the door all the same. After a crash, visits of before the
-// start can only be gone on with once storage is there, so it is worth a moment.
+// before it opens the dashboard all the same; and the door, too, if the machine
+// went down: the visits of before can only be gone on with once storage is
+// there, so it is worth a moment.
 const storagePatience = 2 * time.Second
 
 // commandPatience is how long a command waits for a server that is starting or
@@ -123,24 +125,31 @@ func (l *listeners) close() {
 // fails.
 func (h *house) serve(ctx context.Context, l *listeners) error {
 	h.collectorURL = orElse(h.settings.PublicURL, localURL(l.collector.Addr()))
-	closeControl, err := h.settings.control(h.whenUp(h.admin.operations()), h.log)
+	closeControl, err := h.settings.control(h.operations(), h.log)
 	if err != nil {
 		return err
 	}
 	h.started("the control socket", allBy, func(context.Context) error { closeControl(); return nil })
-	if !h.ready(ctx) {
-		return nil
-	}
+	failures := make(chan error, 4)
+	h.serveHTTP("operations", l.operations, webServer(opsHandler(h.metrics, h.log, h.checks()), h.log), failures)
 	door, err := h.door()
 	if err != nil {
 		return err
 	}
+	open := h.opener(door, l.collector, failures)
+	// Whatever comes next, the door closes first.
+	defer h.parting("the door", door.Shutdown)
+	if h.knowsAll() {
+		open()
+	}
+	if !h.ready(ctx) {
+		return nil
+	}
+	open()
 	dash := dashboard.New(dashboard.Options{
 		Stats: h.store, Accounts: h.store, Sites: h.sites, PublicURL: h.collectorURL,
 		TrustedProxies: h.settings.proxies, Logger: h.log, Registerer: h.metrics, Version: Version,
 	})
-	failures := make(chan error, 4)
-	h.serveHTTP("operations", l.operations, webServer(opsHandler(h.metrics, h.log, h.checks()), h.log), failures)
 	h.serveHTTP("dashboard", l.dashboard, dash.Server(), failures)
 	if l.demo != nil {
 		if err := h.addDemo(ctx); err != nil {
@@ -149,10 +158,6 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 		dashboardURL := orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr()))
 		h.serveHTTP("demo", l.demo, webServer(demo.Handler(h.collectorURL, demoDomain, dashboardURL), h.log), failures)
 	}
-	// The door opens last and closes first.
-	go func() { failures <- door.Serve(l.collector) }()
-	h.parting("the door", door.Shutdown)
-	fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.collector.Addr()))
 	h.worker(ctx, "the invitation", func(ctx context.Context) {
 		h.announceSetup(ctx, dash, orElse(h.settings.DashboardURL, localURL(l.dashboard.Addr())))
 	})
@@ -162,6 +167,25 @@ func (h *house) serve(ctx context.Context, l *listeners) error {
 	case err := <-failures:
 		return fmt.Errorf("a listener failed: %w", err)
 	}
+}
+
+// opener returns what opens the door, once.
+func (h *house) opener(door *collector.Collector, l net.Listener, failures chan<- error) func() {
+	return sync.OnceFunc(func() {
+		go func() { failures <- door.Serve(l) }()
+		fmt.Fprintf(h.out.out, "collector   at %s\n", localURL(l.Addr()))
+	})
+}
+
+// knowsAll tells whether nothing that the door needs is still to be learned
+// from storage: there is no reason to keep visitors waiting then.
+func (h *house) knowsAll() bool { return len(h.sites.Sites()) > 0 && h.visits.Complete() }
+
+// operations are what commands may ask of this server.
+func (h *house) operations() map[string]operation {
+	ops := h.whenUp(h.admin.operations())
+	ops["ledger"] = handle(h.readLedger) // it has an answer while storage is away
+	return ops
 }
 
 // whenUp makes operations wait until storage is ready.
@@ -192,7 +216,7 @@ func (h *house) ready(ctx context.Context) bool {
 	select {
 	case <-h.up:
 	case <-patience:
-		h.log.Warn("opening the door without storage; accepted events wait in the spool")
+		h.log.Warn("going on without storage; accepted events wait in the spool")
 	case <-ctx.Done():
 		return false
 	}
@@ -210,7 +234,8 @@ func (h *house) door() (*collector.Collector, error) {
 		Masker:         anonymize.New(anonymize.Options{Salts: h.salts, Places: h.places}),
 		Assets:         assets,
 		TrustedProxies: h.settings.proxies,
-		Limits:         collector.Limits{Connections: h.settings.MaxConnections},
+		Limits:         collector.Limits{Connections: h.settings.MaxConnections, EventsPerNetwork: h.settings.RateLimit},
+		Books:          h.books,
 		Logger:         h.log,
 		Registerer:     h.metrics,
 	}), nil
@@ -302,11 +327,25 @@ func orElse(s, otherwise string) string {
 
 // alone runs f against the data folder when no server does: it starts what
 // storage needs, quietly, and stops it again.
-func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) (err error) {
+func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) error {
+	return c.withStorage(ctx, s, func(h *house) error {
+		sites, err := registry.Open(c.path(sitesFile))
+		if err != nil {
+			h.log.Warn("going on without the snapshot of sites", "error", err)
+		}
+		a := &admin{store: h.store, engine: h.engine, registry: sites, snippet: func(domain string) string {
+			return tracker.Snippet(c.PublicURL, domain)
+		}}
+		return f(local(a.operations()))
+	})
+}
+
+// withStorage runs f with a house that has storage and nothing else.
+func (p *place) withStorage(ctx context.Context, s *streams, f func(*house) error) (err error) {
 	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h := &house{
-		stairs: stairs{log: log}, settings: &settings{place: c.place, EngineMemory: 512},
-		metrics: newMetrics(), out: s, collectorURL: c.PublicURL,
+		stairs: stairs{log: log}, settings: &settings{place: *p, EngineMemory: 512},
+		metrics: newMetrics(), out: s,
 	}
 	defer func() {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -319,12 +358,5 @@ func (c *client) alone(ctx context.Context, s *streams, f func(caller) error) (e
 	if err := h.store.Migrate(ctx, func(line string) { fmt.Fprintln(s.err, line) }); err != nil {
 		return err
 	}
-	sites, err := registry.Open(c.path(sitesFile))
-	if err != nil {
-		log.Warn("going on without the snapshot of sites", "error", err)
-	}
-	a := &admin{store: h.store, registry: sites, snippet: func(domain string) string {
-		return tracker.Snippet(h.collectorURL, domain)
-	}}
-	return f(local(a.operations()))
+	return f(h)
 }

@@ -125,6 +125,16 @@ func (s *serving) view(t *testing.T, path string) {
 // metric returns the value of a metric without labels.
 func (s *serving) metric(t *testing.T, name string) string {
 	t.Helper()
+	match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(s.metrics(t))
+	if match == nil {
+		t.Fatalf("there is no metric %s", name)
+	}
+	return match[1]
+}
+
+// metrics returns all of them.
+func (s *serving) metrics(t *testing.T) string {
+	t.Helper()
 	response, err := http.Get("http://" + s.operations + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +144,7 @@ func (s *serving) metric(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
-	if match == nil {
-		t.Fatalf("there is no metric %s", name)
-	}
-	return string(match[1])
+	return string(text)
 }
 
 // dsn names an engine as if it were a server of one's own.
@@ -270,6 +276,15 @@ func TestAVisitSurvivesACrashHoweverLateStorageComes(t *testing.T) {
 	}
 
 	s = serve(t, data, "--clickhouse", dsn(t, server))
+	eventually(t, "storage has told what was going on", func() bool {
+		response, err := http.Get("http://" + s.operations + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(text), `"storage":"ok"`)
+	})
 	s.view(t, "/two")
 	if status := s.end(t); status != 0 {
 		t.Fatalf("status %d", status)

@@ -1,59 +1,83 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/halfmask/halfmask/event"
 	"github.com/halfmask/halfmask/ingest/record"
 	"github.com/halfmask/halfmask/ingest/session"
+	"github.com/halfmask/halfmask/ingest/spool"
 )
 
-// The visits that were going on when the last run ended go on: a graceful stop
-// leaves a snapshot, after a crash they are pieced together from storage and
-// from what still waits in the spool.
+// The visits that were going on when the last run ended go on. Their table is a
+// mapped file, which a kill leaves as it was; what was under way then is in the
+// spool. Only if the machine went down they are pieced together from storage
+// and from what still waits in the spool.
 
-// recallVisits takes over the snapshot of a graceful stop, if there is one. It
-// is used once: after a crash it would be out of date.
-func (h *house) recallVisits() bool {
-	file := h.settings.path(visitsFile)
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false
+// openVisits takes over the table of the last run.
+func (h *house) openVisits() (err error) {
+	options := session.Options{MaxVisits: h.settings.MaxVisits, Logger: h.log, Registerer: h.metrics}
+	began := time.Now()
+	h.visits, err = session.Open(h.settings.path(visitsFile), options)
+	if err != nil {
+		h.log.Warn("visits that are going on will not survive the end of this run", "error", err)
+		if h.visits, err = session.New(options); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = h.visits.Load(bufio.NewReader(f))
-		err = errors.Join(err, f.Close())
+	h.started("the visits", allBy, func(context.Context) error { return h.visits.Close() })
+	if h.visits.Killed() {
+		h.replayLatest(began)
 	}
-	if err = errors.Join(err, os.Remove(file)); err != nil {
-		h.log.Warn("going on without the snapshot of visits", "error", err)
-		return false
-	}
-	return true
+	h.log.Debug("opened the visits", "complete", h.visits.Complete(), "killed", h.visits.Killed(), "took", time.Since(began))
+	return nil
 }
 
-// saveVisits leaves a snapshot, unless visits of an earlier run are still
-// missing: the next start would take it for all there is, while without one it
-// finds them, and those of this run, in storage and in the spool.
-func (h *house) saveVisits() error {
-	if !h.recalled {
-		return nil
+// underWay is how many segments the events that were under way at a kill can
+// be in: the active one, and the one before if it was just sealed.
+const underWay = 2
+
+// replayLatest has the table learn of events that were spooled when a kill came
+// before it could.
+func (h *house) replayLatest(now time.Time) {
+	restore := h.restorer(now)
+	for segment, err := range h.spool.Latest(underWay) {
+		if err != nil {
+			h.log.Warn("a segment of the spool cannot be read for restoring visits", "error", err)
+			continue
+		}
+		each(segment, func(e *event.Event) {
+			if now.Sub(e.At) < session.Timeout {
+				restore(e)
+			}
+		})
 	}
-	file := h.settings.path(visitsFile)
-	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+}
+
+// restorer returns what restores an event of a site that is known, unless it
+// lies in the future.
+func (h *house) restorer(now time.Time) func(*event.Event) {
+	zones := map[event.SiteID]*time.Location{}
+	for _, s := range h.sites.Sites() {
+		zones[s.ID] = s.Zone
 	}
-	w := bufio.NewWriter(f)
-	if err := errors.Join(h.visits.Save(w), w.Flush(), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(file+".new"))
+	return func(e *event.Event) {
+		if zone, ok := zones[e.Site]; ok && e.At.Sub(now) < session.Timeout {
+			h.visits.Restore(e, event.DayOf(e.At, zone))
+		}
 	}
-	return os.Rename(file+".new", file)
+}
+
+// each decodes a segment's events.
+func each(segment *spool.Segment, f func(*event.Event)) {
+	var e event.Event
+	for payload := range segment.Records() {
+		if record.Decode(payload, &e) == nil {
+			f(&e)
+		}
+	}
 }
 
 // lookBack is how far back the events of a visit that goes on, or of a visitor
@@ -65,15 +89,10 @@ const lookBack = 25 * time.Hour
 func (h *house) restoreVisits(ctx context.Context) error {
 	began := time.Now()
 	events := 0
-	zones := map[event.SiteID]*time.Location{}
-	for _, s := range h.sites.Sites() {
-		zones[s.ID] = s.Zone
-	}
+	known := h.restorer(began)
 	restore := func(e *event.Event) {
-		if zone, ok := zones[e.Site]; ok {
-			h.visits.Restore(e, event.DayOf(e.At, zone))
-			events++
-		}
+		known(e)
+		events++
 	}
 	// A visit may have begun in storage and gone on in the spool.
 	since := h.waitingSince(began).Add(-session.Timeout)
@@ -100,14 +119,13 @@ func (h *house) restoreVisits(ctx context.Context) error {
 			h.log.Warn("a segment of the spool cannot be read for restoring visits", "error", err)
 			continue
 		}
-		var e event.Event
-		for payload := range segment.Records() {
-			if record.Decode(payload, &e) == nil && began.Sub(e.At) < lookBack {
-				restore(&e)
+		each(segment, func(e *event.Event) {
+			if began.Sub(e.At) < lookBack {
+				restore(e)
 			}
-		}
+		})
 	}
-	h.recalled = true
+	h.visits.Completed()
 	h.log.Debug("restored the visits", "events", events, "took", time.Since(began))
 	return nil
 }

@@ -91,7 +91,9 @@ func (s *Shipper) leaveOut(j *job, bad []int) {
 }
 
 func (s *Shipper) quarantine(j *job, why error) error {
-	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
+	seq := j.segment.Seq
+	all := uint64(j.count + len(j.skip) + j.unread)
+	if err := s.opts.Books.Quarantined(seq, all, func() error { return s.opts.Source.Quarantine(seq) }); err != nil {
 		j.bad = badTries - 1
 		return &failure{failSettle, err}
 	}
@@ -108,13 +110,14 @@ func (s *Shipper) quarantine(j *job, why error) error {
 // decode, for a version that can read them, events that storage refuses, and
 // those that did not come to be stored with the others of their day.
 func (s *Shipper) leave(j *job) error {
-	if j.unread+len(j.skip)+j.short == 0 {
-		if err := s.opts.Source.Settle(j.segment.Seq); err != nil {
-			return &failure{failSettle, err}
-		}
-		return nil
+	seq, away := j.segment.Seq, s.opts.Source.Settle
+	aside := j.unread + len(j.skip) + j.short
+	if aside > 0 {
+		away = s.opts.Source.Quarantine
 	}
-	if err := s.opts.Source.Quarantine(j.segment.Seq); err != nil {
+	held := maps.Clone(j.days)
+	maps.Copy(held, j.part)
+	if err := s.opts.Books.Settled(seq, held, uint64(aside), func() error { return away(seq) }); err != nil {
 		return &failure{failSettle, err}
 	}
 	s.putAside(j)

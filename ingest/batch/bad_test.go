@@ -196,13 +196,13 @@ func TestRecordsThatDoNotDecode(t *testing.T) {
 		newer := record.Append(nil, &e)
 		newer[0]++
 		for _, payload := range [][]byte{newer, []byte("\x01garbage"), newer} {
-			if err := r.spool.Append(payload); err != nil {
+			if _, err := r.spool.Append(payload); err != nil {
 				t.Fatal(err)
 			}
 		}
 		add(t, r.spool, 2, 3)
 		r.spool.Seal()
-		if err := r.spool.Append(newer); err != nil { // a segment of nothing else
+		if _, err := r.spool.Append(newer); err != nil { // a segment of nothing else
 			t.Fatal(err)
 		}
 		r.spool.Seal()

@@ -87,6 +87,15 @@ type Sink interface {
 	Flush(ctx context.Context) error
 }
 
+// Books are told what leaves the source, as it leaves: a *ledger.Ledger.
+type Books interface {
+	// Settled books a segment's events as stored, by UTC day, and aside of its
+	// records as quarantined, and calls leave. After an error it is called again.
+	Settled(seq uint64, days map[event.Day]uint64, aside uint64, leave func() error) error
+	// Quarantined books a segment's events as quarantined, likewise.
+	Quarantined(seq, events uint64, leave func() error) error
+}
+
 // Batch is what a Sink inserts at once.
 type Batch struct {
 	Spool, Seq uint64 // every row carries both
@@ -121,6 +130,8 @@ type Options struct {
 	Source Source
 	Sink   Sink
 
+	Books Books // default: none are kept
+
 	// Decode reads a record's payload, from several goroutines; default
 	// record.Decode.
 	Decode func(payload []byte, e *event.Event) error
@@ -133,6 +144,9 @@ type Options struct {
 
 // New makes a Shipper. It does nothing before Run or Drain.
 func New(o Options) *Shipper {
+	if o.Books == nil {
+		o.Books = noBooks{}
+	}
 	if o.Decode == nil {
 		o.Decode = record.Decode
 	}
@@ -149,6 +163,14 @@ func New(o Options) *Shipper {
 		metrics: newMetrics(o.Registerer),
 	}
 }
+
+type noBooks struct{}
+
+func (noBooks) Settled(_ uint64, _ map[event.Day]uint64, _ uint64, leave func() error) error {
+	return leave()
+}
+
+func (noBooks) Quarantined(_, _ uint64, leave func() error) error { return leave() }
 
 // token names an insert of a batch within one run of the server, after a number
 // of tokens that were spent.

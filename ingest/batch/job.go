@@ -15,9 +15,10 @@ type job struct {
 	segment *spool.Segment
 	days    map[event.Day]uint64 // events by UTC day
 	count   int
-	skip    map[int]bool // events left out because storage refuses them, by place; never written to
-	unread  int          // records that do not decode
-	short   int          // events of days of which storage holds some and not all
+	skip    map[int]bool         // events left out because storage refuses them, by place; never written to
+	unread  int                  // records that do not decode
+	short   int                  // events of days of which storage holds some and not all
+	part    map[event.Day]uint64 // how many it holds of those
 
 	verify   bool       // ask what is stored before the next insert
 	answered string     // the run of the server that said yes to a repetition
@@ -112,7 +113,7 @@ func (s *Shipper) events(g *spool.Segment, skip map[int]bool) iter.Seq[*event.Ev
 // from being deleted.
 func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]bool {
 	missing := map[event.Day]bool{}
-	j.short = 0
+	j.short, j.part = 0, map[event.Day]uint64{}
 	for day, count := range j.days {
 		n := stored[day]
 		if n == 0 && count > 0 {
@@ -123,6 +124,7 @@ func (s *Shipper) missing(j *job, stored map[event.Day]uint64) map[event.Day]boo
 		}
 		if n < count {
 			j.short += int(count - n)
+			j.part[day] = n
 		}
 		s.metrics.failures.WithLabelValues(failMismatch).Inc()
 		s.log.Error("storage holds another number of a batch's events than were sent; they are left as they are, and a segment with more is kept in quarantine",

@@ -394,7 +394,7 @@ func add(t *testing.T, s *spool.Spool, from, to int, days ...int) {
 			Visit: event.VisitID(v),
 			Path:  fmt.Sprintf("/page/%d", v),
 		}
-		if err := s.Append(record.Append(nil, &e)); err != nil {
+		if _, err := s.Append(record.Append(nil, &e)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -56,6 +57,67 @@ func BenchmarkApply(b *testing.B) {
 	})
 }
 
+// million fills a table with 1,000,000 visits going on, on 1,000 pages.
+func million(b *testing.B, table *Table) (visitors []event.VisitorID, paths []string) {
+	_, paths = population()
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 1_000_000 {
+		visitors = append(visitors, event.VisitorID(r.Uint64()))
+		e := viewBy(visitors[i], paths[i%len(paths)], noon)
+		if _, err := table.Apply(&e, 0, today, nowhere{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return visitors, paths
+}
+
+// BenchmarkApplyMillion is BenchmarkApply with a million visits, of which each
+// event meets one that the processor's caches have forgotten.
+func BenchmarkApplyMillion(b *testing.B) {
+	table := newTable(b, Options{})
+	visitors, paths := million(b, table)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		r := rand.New(rand.NewPCG(rand.Uint64(), 2))
+		var e event.Event
+		for pb.Next() {
+			e = viewBy(visitors[r.IntN(len(visitors))], paths[r.IntN(len(paths))], noon)
+			if _, err := table.Apply(&e, 0, today, nowhere{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkOpen takes over a million visits, and as many visitors of the day,
+// from a process that was killed. As after a kill the file is in the page cache.
+func BenchmarkOpen(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "visits")
+	table, err := Open(file, Options{boot: "one"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	million(b, table)
+	b.ResetTimer()
+	for b.Loop() {
+		again, err := Open(file, Options{boot: "one"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		n := 0
+		for i := range again.shards {
+			n += again.shards[i].live
+		}
+		if n != 1_000_000 || !again.Killed() {
+			b.Fatalf("%d visits go on", n)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(table.arena.used*chunkBytes)/1e6, "MB/file")
+}
+
 // BenchmarkMemory reports what a visit going on and a visitor remembered take.
 func BenchmarkMemory(b *testing.B) {
 	const visits = 400_000
@@ -77,12 +139,19 @@ func BenchmarkMemory(b *testing.B) {
 			}
 		}
 		all := heap() - before
+		strings, lists := 0, 0
 		for i := range table.shards {
-			table.shards[i].days = nil
+			s := &table.shards[i]
+			strings += s.textBlocks
+			for _, d := range s.days {
+				lists += (d.visitors.count + 5) / 6
+			}
+			s.days = nil
 		}
 		rest := heap() - before
-		b.ReportMetric(float64(rest)/visits, "B/visit")
-		b.ReportMetric(float64(all-rest)/visits, "B/visitor")
+		b.ReportMetric((float64(rest)-float64(strings+lists)*blockBytes)/visits, "B/visit")
+		b.ReportMetric((float64(all-rest)+float64(lists)*blockBytes)/visits, "B/visitor")
+		b.ReportMetric(float64(strings)*blockBytes/1e6, "MB/strings")
 		runtime.KeepAlive(table)
 	}
 }

@@ -1,12 +1,11 @@
 package session
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"strings"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -164,7 +163,7 @@ var errFull = errors.New("full")
 // before each.
 func play(t *testing.T, steps []step, between func(i int, table *Table, kept []event.Event) *Table) []event.Event {
 	t.Helper()
-	table, kept := newTable(t, Options{}), &keeper{}
+	table, kept := openTable(t, filepath.Join(t.TempDir(), "visits"), "one"), &keeper{}
 	for i, s := range steps {
 		if between != nil {
 			table = between(i, table, kept.kept)
@@ -202,16 +201,14 @@ func dayOf(e *event.Event) event.Day {
 // A restart, whichever way the table comes back, leaves every fact as it would
 // have been.
 func TestARestartChangesNothing(t *testing.T) {
-	saved := func(old *Table, _ []event.Event) *Table {
-		var file bytes.Buffer
-		if err := old.Save(&file); err != nil {
+	closed := func(old *Table, _ []event.Event) *Table {
+		if err := old.Close(); err != nil {
 			t.Fatal(err)
 		}
-		table := newTable(t, Options{})
-		if err := table.Load(&file); err != nil {
-			t.Fatal(err)
-		}
-		return table
+		return openTable(t, old.arena.file.Name(), "another")
+	}
+	killed := func(old *Table, _ []event.Event) *Table {
+		return openTable(t, old.arena.file.Name(), "one") // nobody writes to the old one any more
 	}
 	replayed := func(_ *Table, kept []event.Event) *Table {
 		table := newTable(t, Options{})
@@ -246,15 +243,15 @@ func TestARestartChangesNothing(t *testing.T) {
 		}
 		return table
 	}
-	savedThenReplayed := func(old *Table, kept []event.Event) *Table {
-		table := saved(old, kept)
+	killedThenReplayed := func(old *Table, kept []event.Event) *Table {
+		table := killed(old, kept)
 		for i := range kept {
 			table.Restore(&kept[i], dayOf(&kept[i]))
 		}
 		return table
 	}
 	for name, restart := range map[string]func(*Table, []event.Event) *Table{
-		"saved": saved, "replayed": replayed, "replayed twice": twice, "recent": recent, "saved, then replayed": savedThenReplayed,
+		"closed": closed, "killed": killed, "replayed": replayed, "replayed twice": twice, "recent": recent, "killed, then replayed": killedThenReplayed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(4) {
@@ -289,61 +286,4 @@ func compare(t *testing.T, seed uint64, got, want []event.Event) {
 				g.Facts, g.Origin, w.Facts, w.Origin, same[w.Visit] == g.Visit)
 		}
 	}
-}
-
-func TestLoadRefusesWhatIsDamaged(t *testing.T) {
-	table, kept := newTable(t, Options{}), &keeper{}
-	for i := range 300 {
-		e := from(view(i, "/a"), "one")
-		e.Visitor = event.VisitorID(1 + i)
-		if _, err := table.Apply(&e, 0, today, kept); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var file bytes.Buffer
-	if err := table.Save(&file); err != nil {
-		t.Fatal(err)
-	}
-	whole := file.Bytes()
-	r := rand.New(rand.NewPCG(1, 1))
-	for i := range 200 {
-		data := bytes.Clone(whole)
-		if i%2 == 0 {
-			data = data[:r.IntN(len(data))]
-		} else {
-			data[r.IntN(len(data))] ^= byte(1 + r.IntN(255))
-		}
-		fresh := newTable(t, Options{})
-		if err := fresh.Load(bytes.NewReader(data)); err == nil {
-			t.Fatalf("damage %d was not noticed", i)
-		}
-		if n := fresh.Live(noon); n != 0 {
-			t.Fatalf("%d visits of a damaged snapshot go on", n)
-		}
-	}
-	if err := newTable(t, Options{}).Load(strings.NewReader("")); err == nil {
-		t.Error("an empty file was loaded")
-	}
-	if err := newTable(t, Options{}).Load(bytes.NewReader(whole)); err != nil {
-		t.Error(err)
-	}
-}
-
-func FuzzLoad(f *testing.F) {
-	table, kept := newTable(f, Options{}), &keeper{}
-	e := from(view(0, "/a"), "one")
-	if _, err := table.Apply(&e, 0, today, kept); err != nil {
-		f.Fatal(err)
-	}
-	var file bytes.Buffer
-	if err := table.Save(&file); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(file.Bytes())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		table := newTable(t, Options{})
-		if table.Load(bytes.NewReader(data)) != nil && table.Live(noon) != 0 {
-			t.Error("visits of a damaged snapshot go on")
-		}
-	})
 }

@@ -1,7 +1,7 @@
 package session
 
 import (
-	"unique"
+	"strings"
 
 	"github.com/halfmask/halfmask/event"
 )
@@ -25,56 +25,55 @@ func (t *Table) Restore(e *event.Event, day event.Day) {
 	}
 	s, from := t.lock(here, before)
 	defer unlock(s, from)
-	s.forgo(now, 2)
+	if s.closed {
+		return
+	}
+	s.begin(from)
+	s.latest = max(s.latest, now)
+	s.expire(s.latest, 2)
 	s.remember(day, e.Visitor, now)
 
 	old := s.recall(here, now)
 	if old == none && before != here {
-		if old = from.recall(before, now); old != none && from.visits[old].id != e.Visit {
+		if old = from.recall(before, now); old != none && from.pool.visit(old).id != e.Visit {
 			return
 		}
 	} else {
 		from = s
 	}
-	var v visit
-	switch {
-	case old == none:
-	case from.visits[old].last > now:
-		return // what came later is known
-	case from.visits[old].id == e.Visit:
-		v = from.visits[old]
-	case from.visits[old].last == now:
-		return // Apply has opened another visit meanwhile
-	}
-	v.key, v.day, v.last = here, day, now
-	v.replay(e)
+	var f course
 	if old != none {
-		delete(x.keys, from.visits[old].id)
+		switch v := from.pool.visit(old); {
+		case v.last > now:
+			return // what came later is known
+		case v.id == e.Visit:
+			f = course{id: v.id, bounce: v.bounce, page: from.string(v.page)}
+		case v.last == now:
+			return // Apply has opened another visit meanwhile
+		}
+	}
+	f.day, f.last = day, now
+	f.replay(e)
+	f.entry, f.origin = e.Origin.EntryPath, s.pack(&e.Origin)
+	if old != none {
+		delete(x.keys, from.pool.visit(old).id)
+		// Its text may go with the visit.
+		f.page = strings.Clone(f.page)
 		from.remove(old)
 	}
-	s.insert(v)
-	x.keys[v.id] = here
+	s.insert(here, &f, s.latest, none)
+	x.keys[f.id] = here
 }
 
 // recall is find for an event of the past. What lies ahead of that is later, not
 // from a clock that was wrong, and stays.
 func (s *shard) recall(k key, now int64) uint32 {
-	i, ok := s.byKey[k]
-	if !ok {
-		return none
-	}
-	if now-s.visits[i].last >= timeout {
+	i := s.locate(k)
+	if i != none && now-s.pool.visit(i).last >= timeout {
 		s.remove(i)
 		return none
 	}
 	return i
-}
-
-// forgo is expire for an event of the past, likewise.
-func (s *shard) forgo(now int64, limit int) {
-	for ; limit > 0 && s.oldest != none && now-s.visits[s.oldest].last >= timeout; limit-- {
-		s.remove(s.oldest)
-	}
 }
 
 // RestoreVisitor takes a visitor that was counted on a day before a restart.
@@ -82,39 +81,37 @@ func (t *Table) RestoreVisitor(site event.SiteID, visitor event.VisitorID, day e
 	s := t.shard(key{site, visitor})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remember(day, visitor, int64(day)*86400)
+	if !s.closed {
+		s.remember(day, visitor, int64(day)*86400)
+	}
 }
 
-func (t *Table) index() *index {
+func (t *Table) index() *moved {
 	for {
 		if x := t.known.Load(); x != nil {
 			return x
 		}
-		t.known.CompareAndSwap(nil, &index{keys: make(map[event.VisitID]key)})
+		t.known.CompareAndSwap(nil, &moved{keys: make(map[event.VisitID]key)})
 	}
 }
 
-// replay brings a visit to where it was after e; v is zero but for its key and
-// times if e is the first of its events to be seen.
-func (v *visit) replay(e *event.Event) {
-	seen := v.id == e.Visit
-	v.id = e.Visit
-	v.origin = unique.Make(e.Origin)
+// replay brings a visit to where it was after e; f is zero but for its times if
+// e is the first of its events to be seen.
+func (f *course) replay(e *event.Event) {
+	seen := f.id == e.Visit
+	f.id = e.Visit
 	switch {
 	case e.Kind == event.Pageview:
-		v.page = unique.Make(e.Path)
-	case seen:
-	case e.Facts.NewVisit > 0:
-		v.page = noPage
-	default:
-		v.page = unique.Make(e.Origin.EntryPath) // the best guess
+		f.page = e.Path
+	case !seen && e.Facts.NewVisit == 0:
+		f.page = e.Origin.EntryPath // the best guess
 	}
 	switch {
 	case e.Facts.Bounce > 0:
-		v.bounce = max(v.bounce, bouncing)
+		f.bounce = max(f.bounce, bouncing)
 	case e.Facts.Bounce < 0, e.Interactive && e.Kind != event.Engagement:
-		v.bounce = engaged
+		f.bounce = engaged
 	case !seen && e.Facts.NewVisit == 0:
-		v.bounce = engaged
+		f.bounce = engaged
 	}
 }

@@ -2,40 +2,50 @@ package session
 
 import (
 	"math"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/halfmask/halfmask/event"
 )
 
-const (
-	none    = ^uint32(0)
-	timeout = int64(Timeout / time.Second)
-)
+const timeout = int64(Timeout / time.Second)
 
 // limits bound one shard.
 type limits struct {
-	visits   uint32
-	strings  int
+	visits   int
+	texts    int // blocks
 	visitors int
 }
 
+// key finds a visit. A pseudonym is made from the site's id too, so the site
+// here only guards against a collision.
+type key struct {
+	site    event.SiteID
+	visitor event.VisitorID
+}
+
+// hash spreads pseudonyms, which are hashes already where they are real.
+func (k key) hash() uint64 { return uint64(k.visitor) * 0x9e3779b97f4a7c15 }
+
 // shard holds the visits and the visitors of the pseudonyms that fall to it.
-// Its visits lie in one slice, threaded on a list from the one that was silent
-// longest to the latest, so that ending them never searches.
 type shard struct {
 	mu     sync.Mutex
 	limits limits
-	table  *Table // for its counters
+	table  *Table // for its counters and its seed
+	closed bool
 
-	byKey  map[key]uint32
-	visits []visit
-	free   uint32 // first unused visit, threaded on newer; none
-	oldest uint32
-	newest uint32
-	live   int
-	bytes  int // of strings
+	pool       pool
+	byKey      index
+	byText     index
+	wheel      [buckets]bucket
+	swept      int64 // the minute of the bucket to be looked at next
+	latest     int64 // Unix seconds of the latest event: those that are restored are older
+	live       int
+	textBlocks int
+
+	scratch []byte // strings that are in several blocks
+	packed  []byte
 
 	days     []dayVisitors // few: the days that it is now somewhere
 	forgetAt int64         // Unix seconds when the first of them is over everywhere
@@ -45,9 +55,12 @@ type shard struct {
 
 // init empties the shard. It leaves the lock alone.
 func (s *shard) init() {
-	s.byKey = make(map[key]uint32)
-	s.visits, s.free, s.oldest, s.newest = nil, none, none, none
-	s.live, s.bytes = 0, 0
+	s.pool = pool{arena: s.pool.arena, owner: s.pool.owner, free: none}
+	s.byKey, s.byText = index{}, index{}
+	for i := range s.wheel {
+		s.wheel[i] = bucket{none, none}
+	}
+	s.swept, s.latest, s.live, s.textBlocks = 0, 0, 0, 0
 	s.days, s.forgetAt = nil, math.MaxInt64
 }
 
@@ -57,149 +70,97 @@ func alive(last, now int64) bool { return now-last < timeout && last-now < timeo
 
 // find returns the visit of k that goes on at now, or none.
 func (s *shard) find(k key, now int64) uint32 {
-	i, ok := s.byKey[k]
-	if !ok {
-		return none
-	}
-	if !alive(s.visits[i].last, now) {
+	i := s.locate(k)
+	if i != none && !alive(s.pool.visit(i).last, now) {
 		s.remove(i)
 		return none
 	}
 	return i
 }
 
-// expire ends up to limit visits that are over. Two for each event that comes
-// in keep pace with the visits that begin.
-func (s *shard) expire(now int64, limit int) {
-	for ; limit > 0 && s.oldest != none && !alive(s.visits[s.oldest].last, now); limit-- {
-		s.remove(s.oldest)
+// locate returns the visit of k, even one that is over, or none.
+func (s *shard) locate(k key) uint32 {
+	h := k.hash()
+	for i, at := s.byKey.probe(h, s.byKey.home(h)); i != none; i, at = s.byKey.probe(h, at) {
+		if v := s.pool.visit(i); v.visitor == k.visitor && v.site == k.site {
+			return i
+		}
 	}
+	return none
 }
 
-// insert adds a visit as the latest, and ends others early where there are too
-// many.
-func (s *shard) insert(v visit) {
-	i := s.free
-	switch {
-	case i != none:
-		s.free = s.visits[i].newer
-		s.visits[i] = v
-	case uint32(len(s.visits)) < s.limits.visits:
-		i = uint32(len(s.visits))
-		s.visits = append(s.visits, v)
-	default:
-		s.remove(s.oldest)
-		s.table.evicted.Inc()
-		s.insert(v)
-		return
+// course is what is to be written down of a visit.
+type course struct {
+	id     event.VisitID
+	day    event.Day
+	last   int64
+	bounce bounce
+	origin string // packed
+	entry  string
+	page   string
+}
+
+// insert adds a visit, to be looked at when one with an event at checked is,
+// and ends others early where there are too many, but not the one that keeps,
+// whose strings may be the new one's.
+func (s *shard) insert(k key, f *course, checked int64, keeps uint32) uint32 {
+	for s.live >= s.limits.visits && s.evict(keeps) {
 	}
-	s.byKey[v.key] = i
+	i := s.pool.take()
+	v := s.pool.visit(i)
+	*v = visit{
+		state: writing, bounce: f.bounce, day: f.day, site: k.site, visitor: k.visitor, id: f.id, last: f.last,
+		origin: s.intern(f.origin), entry: s.intern(f.entry), page: s.intern(f.page),
+	}
+	atomic.StoreUint32(&v.state, living)
+	s.byKey.add(k.hash(), i)
+	s.enqueue(i, bucketOf(checked))
 	s.live++
-	s.bytes += v.strings()
-	s.link(i)
-	s.shed()
+	s.shed(i)
+	return i
 }
 
-// update replaces a visit by what has become of it.
-func (s *shard) update(i uint32, v visit) {
-	old := &s.visits[i]
-	if v.page != old.page || v.origin != old.origin {
-		s.bytes += v.strings() - old.strings()
+// update writes down what an event changed. With path it was a pageview.
+func (s *shard) update(i uint32, now int64, day event.Day, b bounce, path string) {
+	v := s.pool.visit(i)
+	page, old := v.page, none
+	if path != "" && (page == none || !s.textIs(page, path)) {
+		page, old = s.intern(path), page
 	}
-	s.unlink(i)
-	*old = v
-	s.link(i)
-	s.shed()
+	atomic.StoreUint32(&v.state, writing)
+	v.last, v.day, v.bounce, v.page = now, day, b, page
+	atomic.StoreUint32(&v.state, living)
+	if old != none {
+		s.release(old)
+	}
+	s.shed(i)
 }
 
-// shed ends visits early while their strings take too much, but never the
-// latest.
-func (s *shard) shed() {
-	for s.bytes > s.limits.strings && s.oldest != s.newest {
-		s.remove(s.oldest)
-		s.table.evicted.Inc()
+// shed ends visits early while the strings take too much, but not i.
+func (s *shard) shed(i uint32) {
+	for s.textBlocks > s.limits.texts && s.evict(i) {
 	}
+}
+
+// evict ends the eldest visit early, but not i.
+func (s *shard) evict(i uint32) bool {
+	eldest := s.eldest(i)
+	if eldest == none {
+		return false
+	}
+	s.remove(eldest)
+	s.table.evicted.Inc()
+	return true
 }
 
 func (s *shard) remove(i uint32) {
-	v := &s.visits[i]
-	delete(s.byKey, v.key)
-	s.bytes -= v.strings()
+	v := s.pool.visit(i)
+	s.byKey.drop(key{v.site, v.visitor}.hash(), i)
+	s.dequeue(i)
+	origin, entry, page := v.origin, v.entry, v.page
+	s.pool.give(i)
 	s.live--
-	s.unlink(i)
-	*v = visit{newer: s.free} // lets go of the strings
-	s.free = i
+	s.release(origin)
+	s.release(entry)
+	s.release(page)
 }
-
-func (s *shard) link(i uint32) {
-	v := &s.visits[i]
-	v.older, v.newer = s.newest, none
-	if s.newest == none {
-		s.oldest = i
-	} else {
-		s.visits[s.newest].newer = i
-	}
-	s.newest = i
-}
-
-func (s *shard) unlink(i uint32) {
-	v := &s.visits[i]
-	if v.older == none {
-		s.oldest = v.newer
-	} else {
-		s.visits[v.older].newer = v.newer
-	}
-	if v.newer == none {
-		s.newest = v.older
-	} else {
-		s.visits[v.newer].older = v.older
-	}
-}
-
-// dayVisitors are the pseudonyms of one day.
-type dayVisitors struct {
-	day      event.Day
-	visitors visitors
-}
-
-func (s *shard) knows(day event.Day, v event.VisitorID) bool {
-	for i := range s.days {
-		if s.days[i].day == day {
-			return s.days[i].visitors.has(v)
-		}
-	}
-	return false
-}
-
-// remember adds a visitor to a day.
-func (s *shard) remember(day event.Day, v event.VisitorID, now int64) {
-	if now >= s.forgetAt {
-		s.forget(now)
-	}
-	i := slices.IndexFunc(s.days, func(d dayVisitors) bool { return d.day == day })
-	if i < 0 {
-		s.forget(now)
-		i = len(s.days)
-		s.days = append(s.days, dayVisitors{day: day})
-		s.forgetAt = min(s.forgetAt, over(day))
-	}
-	if !s.days[i].visitors.add(v, s.limits.visitors) {
-		s.table.forgotten.Inc()
-	}
-}
-
-// forget drops the days that are over everywhere, or that a clock which was
-// wrong once made up.
-func (s *shard) forget(now int64) {
-	s.days = slices.DeleteFunc(s.days, func(d dayVisitors) bool {
-		return now >= over(d.day) || over(d.day)-now > 4*86400
-	})
-	s.forgetAt = math.MaxInt64
-	for _, d := range s.days {
-		s.forgetAt = min(s.forgetAt, over(d.day))
-	}
-}
-
-// over is the Unix second when a day is over in the last time zone, 12 hours
-// behind UTC.
-func over(day event.Day) int64 { return (int64(day)+1)*86400 + 12*3600 }

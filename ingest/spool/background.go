@@ -2,7 +2,6 @@ package spool
 
 import (
 	"errors"
-	"os"
 	"time"
 )
 
@@ -72,10 +71,11 @@ func (s *Spool) prepareOne() (made bool, why reason, err error) {
 }
 
 func (s *Spool) create(seq uint64) (*writer, error) {
-	if err := s.identity.reserve(s.opts.Dir, seq); err != nil {
+	if err := s.identity.reserve(s.disk, s.opts.Dir, seq); err != nil {
 		return nil, err
 	}
-	return create(s.opts.Dir, s.path(seq), header{id: s.identity.id, seq: seq, created: time.Now(), size: s.opts.SegmentBytes})
+	h := header{id: s.identity.id, seq: seq, created: s.now(), size: s.opts.SegmentBytes}
+	return create(s.disk, s.opts.Dir, s.path(seq), h, s.opts.Durability == Power)
 }
 
 // block notes why there is no next segment. s.mu is held.
@@ -102,100 +102,10 @@ func (s *Spool) report(why reason, err error) {
 	}
 }
 
-// syncLoop writes what was appended to disk, at most SyncInterval later. It
-// sleeps while nothing is appended.
-func (s *Spool) syncLoop() {
-	for {
-		select {
-		case <-s.stop:
-			s.syncAll()
-			return
-		case <-s.dirty:
-		}
-		select {
-		case <-s.stop:
-			s.syncAll()
-			return
-		case <-time.After(s.opts.SyncInterval):
-		}
-		s.syncAll()
-	}
-}
-
-func (s *Spool) syncAll() {
-	s.mu.Lock()
-	sealing := s.sealing
-	s.sealing = nil
-	s.unsynced = false
-	active := s.active
-	if active != nil && !active.dirty {
-		active = nil
-	}
-	if active != nil {
-		active.dirty = false
-	}
-	s.mu.Unlock()
-
-	for _, w := range sealing {
-		s.finish(w)
-	}
-	if active == nil {
-		return
-	}
-	if err := s.sync(active.file); err != nil {
-		// After a failed sync the kernel may have dropped the pages and calls
-		// them clean: asking again would be answered with success. The segment
-		// is still read, but takes no more.
-		s.syncFailed(active, err)
-		s.mu.Lock()
-		s.abandon(active)
-		s.mu.Unlock()
-	}
-}
-
-func (s *Spool) syncFailed(w *writer, err error) {
-	s.log.Error("cannot sync a spool segment; it takes no more events", "segment", w.seq, "error", err)
-	s.mu.Lock()
-	s.counts.syncErrors++
-	s.mu.Unlock()
-}
-
-// finish syncs a sealed segment and gives back the blocks it did not use.
-func (s *Spool) finish(w *writer) {
-	if w.faulted {
-		s.log.Error("a spool segment's memory failed under a write; it takes no more events", "segment", w.seq)
-	}
-	if w.count == 0 {
-		s.discard(w)
-		s.mu.Lock()
-		s.bytes -= s.opts.SegmentBytes
-		s.mu.Unlock()
-		notify(s.kick)
-		return
-	}
-	if err := s.sync(w.file); err != nil {
-		s.syncFailed(w, err)
-	}
-	size, err := w.close()
-	if err != nil {
-		s.log.Warn("cannot shorten a sealed spool segment", "segment", w.seq, "error", err)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.entries {
-		if e.seq == w.seq { // not settled meanwhile
-			s.bytes -= e.bytes - size
-			e.bytes = size
-			notify(s.kick)
-		}
-	}
-}
-
 // discard deletes a segment that holds nothing.
 func (s *Spool) discard(w *writer) {
 	_, err := w.close()
-	if err = errors.Join(err, os.Remove(s.path(w.seq))); err != nil {
+	if err = errors.Join(err, s.disk.Remove(s.path(w.seq))); err != nil {
 		s.log.Warn("cannot delete an empty spool segment", "segment", w.seq, "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"runtime"
 	"testing"
 )
 
@@ -35,7 +36,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Append(payload); err != nil {
+		if _, err := s.Append(payload); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -53,7 +54,33 @@ func BenchmarkAppendParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		payload := make([]byte, 250)
 		for pb.Next() {
-			if err := s.Append(payload); err != nil {
+			if _, err := s.Append(payload); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// Each operation is an event that survives a power failure; 256 wait at a time.
+func BenchmarkPower256(b *testing.B) {
+	s, err := Open(Options{Dir: b.TempDir(), Durability: Power})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	drain(b, s)
+	b.SetBytes(250)
+	b.ReportAllocs()
+	b.SetParallelism(256 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		payload := make([]byte, 250)
+		for pb.Next() {
+			p, err := s.Append(payload)
+			if err == nil {
+				err = s.Wait(p)
+			}
+			if err != nil {
 				b.Error(err)
 				return
 			}

@@ -2,15 +2,12 @@ package spool
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -275,40 +272,6 @@ func TestASegmentThatVanishedIsCounted(t *testing.T) {
 	}
 	if n := metric(t, metrics, "halfmask_spool_damaged_records_total"); n != 2 {
 		t.Errorf("%v records counted as lost, want 2", n)
-	}
-}
-
-func TestFailedSyncEndsTheSegment(t *testing.T) {
-	failed := errors.New("disk says no")
-	metrics := prometheus.NewRegistry()
-	o := small(t.TempDir())
-	o.Registerer = metrics
-	o.SealAfter = time.Hour // only the failed sync can seal
-	fail := make(chan bool, 100)
-	s := mustOpenSyncing(t, o, func(f *os.File) error {
-		select {
-		case <-fail:
-			return failed
-		default:
-			return fdatasync(f)
-		}
-	})
-	fail <- true
-	mustAppend(t, s, "before")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	first, err := s.Next(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustAppend(t, s, "after")
-	s.Seal()
-	got, segments := all(t, s)
-	if !slices.Equal(got, []string{"after"}) || first.Count != 1 || segments[0].Seq == first.Seq {
-		t.Errorf("got %q after a segment with %d records", got, first.Count)
-	}
-	if n := metric(t, metrics, "halfmask_spool_sync_errors_total"); n != 1 {
-		t.Errorf("%v sync errors counted, want 1", n)
 	}
 }
 

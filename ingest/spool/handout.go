@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"time"
 )
+
+// readTries is how often a segment that cannot be read is tried again before
+// what can be is all there is: settling it deletes the rest.
+const readTries = 5
 
 // Seal ends the active segment now, so that Next hands it out. An empty one
 // goes on.
@@ -49,7 +53,8 @@ func (s *Spool) sealIfDue() bool {
 // the active segment is sealed as soon as its first record is SealAfter old.
 //
 // Next returns ctx's error, ErrClosed, or why the segment cannot be read; then
-// a later call tries that segment again.
+// a later call tries that segment again. What still cannot be read after several
+// is lost and counted.
 func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 	for {
 		e, err := s.nextEntry(ctx)
@@ -57,15 +62,19 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 			return nil, err
 		}
 		g, lost, err := s.load(e)
-		if errors.Is(err, os.ErrNotExist) {
+		if err == nil && g.bad != nil && e.unread < readTries {
+			e.unread++
+			err = g.bad
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			lost = damage{int64(e.count), e.end - headerSize}
 		}
 		s.mu.Lock()
 		switch {
-		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
 			s.remove(e)
 		case err != nil:
-			e.out = false
+			e.out, lost = false, damage{}
 		}
 		s.counts.damagedRecords += lost.records
 		s.counts.damagedBytes += lost.bytes
@@ -77,7 +86,7 @@ func (s *Spool) Next(ctx context.Context) (*Segment, error) {
 		switch {
 		case err == nil:
 			return g, nil
-		case !errors.Is(err, os.ErrNotExist):
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("cannot read spool segment: %w", err)
 		}
 	}
@@ -120,7 +129,7 @@ func (s *Spool) nextEntry(ctx context.Context) (*entry, error) {
 // found at the next Open, and whoever ships found segments must ask first what
 // of them is stored.
 func (s *Spool) Settle(seq uint64) error {
-	return s.release("settle", seq, func(path string) error { return os.Remove(path) })
+	return s.release("settle", seq, s.disk.Remove)
 }
 
 // release takes a sealed segment out of the spool; away does so on disk. It
@@ -142,7 +151,7 @@ func (s *Spool) release(verb string, seq uint64, away func(path string) error) e
 	s.loops.Done()
 	s.mu.Lock()
 	e.leaving = false
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot %s spool segment: %w", verb, err)
 	}
 	s.remove(e)

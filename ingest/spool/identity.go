@@ -2,15 +2,13 @@ package spool
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
+	"io"
+	"io/fs"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,44 +30,23 @@ type identity struct {
 
 var errIdentity = errors.New("the identity file is damaged")
 
-// makeFolder makes the folder for its owner alone.
-func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	return os.Chmod(dir, 0o700)
-}
-
 // lockFolder holds the folder against every other process, and this one too.
 // The kernel gives it free when the process ends, however it ends.
-func lockFolder(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+func lockFolder(d disk, dir string) (io.Closer, error) {
+	lock, err := d.Lock(filepath.Join(dir, lockName))
+	switch {
+	case errors.Is(err, errInUse):
+		return nil, fmt.Errorf("the folder %s is in use by another process: stop that one or choose another folder", dir)
+	case err != nil:
+		return nil, fmt.Errorf("cannot lock the folder %s: %w", dir, err)
 	}
-	err = retry(func() error { return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("the folder %s is in use by another process: stop that one or choose another folder", dir)
-	} else if err != nil {
-		err = fmt.Errorf("cannot lock the folder %s: %w", dir, err)
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
+	return lock, nil
 }
 
-func newIdentity() (identity, error) {
+func newIdentity(random io.Reader) (identity, error) {
 	var b [8]byte
 	for {
-		if _, err := rand.Read(b[:]); err != nil {
+		if _, err := io.ReadFull(random, b[:]); err != nil {
 			return identity{}, err
 		}
 		if id := binary.LittleEndian.Uint64(b[:]); id != 0 {
@@ -78,11 +55,18 @@ func newIdentity() (identity, error) {
 	}
 }
 
-func readIdentity(dir string) (identity, error) {
-	b, err := os.ReadFile(filepath.Join(dir, identityName))
+func readIdentity(d disk, dir string) (identity, error) {
+	f, err := d.Open(filepath.Join(dir, identityName))
 	if err != nil {
 		return identity{}, err
 	}
+	defer f.Close()
+	b := make([]byte, 256) // it is shorter
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return identity{}, err
+	}
+	b = b[:n]
 	var i identity
 	var sum uint32
 	if _, err := fmt.Sscanf(string(b), "halfmask spool 1\nid %x\nreserved %x\ncrc %x\n", &i.id, &i.reserved, &sum); err != nil {
@@ -100,29 +84,35 @@ func (i identity) encode() []byte {
 }
 
 // write replaces the identity file in one step.
-func (i identity) write(dir string) error {
+func (i identity) write(d disk, dir string) error {
 	path := filepath.Join(dir, identityName)
-	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := d.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // left by a write that was cut short
+	}
+	f, err := d.Create(path + ".new")
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(i.encode())
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+	_, err = f.WriteAt(i.encode(), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := d.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncFolder(dir)
+	return d.SyncFolder(dir)
 }
 
 // reserve makes sure that seq, and some after it, count as used from now on.
-func (i *identity) reserve(dir string, seq uint64) error {
+func (i *identity) reserve(d disk, dir string, seq uint64) error {
 	if seq < i.reserved {
 		return nil
 	}
 	more := identity{id: i.id, reserved: seq + reserveAhead}
-	if err := more.write(dir); err != nil {
+	if err := more.write(d, dir); err != nil {
 		return err
 	}
 	*i = more

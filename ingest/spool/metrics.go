@@ -17,10 +17,11 @@ const (
 	diskFull
 	refusedClosed
 	refusedSize
+	refusedSync
 	reasons
 )
 
-var reasonNames = [reasons]string{atCap: "cap", diskFull: "disk", refusedClosed: "closed", refusedSize: "size"}
+var reasonNames = [reasons]string{atCap: "cap", diskFull: "disk", refusedClosed: "closed", refusedSize: "size", refusedSync: "sync"}
 
 // counts are plain numbers under the spool's mutex, which Append holds anyway.
 type counts struct {
@@ -46,7 +47,7 @@ func newMetrics(r prometheus.Registerer, s *Spool) (*metrics, error) {
 		spool:          s,
 		registerer:     r,
 		appended:       desc("appended_events_total", "Events taken into the spool."),
-		refused:        desc("refused_events_total", "Events the spool did not take.", "reason"),
+		refused:        desc("refused_events_total", "Events the spool did not take, or, for the reason sync, took and cannot say that they are safe.", "reason"),
 		bytes:          desc("bytes", "Bytes the spool occupies on disk, its quarantine aside."),
 		segments:       desc("segments", "Sealed segments that are not settled."),
 		pending:        desc("pending_events", "Events in the spool that are not settled."),

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -14,43 +13,41 @@ const quarantineName = "quarantine"
 // and is deleted QuarantineAge after it was written. Moved back by hand, it is
 // found at the next Open.
 func (s *Spool) Quarantine(seq uint64) error {
-	dir := filepath.Join(s.opts.Dir, quarantineName)
-	err := s.release("quarantine", seq, func(path string) error {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return err
-		}
-		if err := os.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
-			return err
-		}
-		return errors.Join(syncFolder(dir), syncFolder(s.opts.Dir))
-	})
+	err := s.release("quarantine", seq, s.putAside)
 	if err == nil {
 		s.sweepQuarantine()
 	}
 	return err
 }
 
+func (s *Spool) putAside(path string) error {
+	dir := filepath.Join(s.opts.Dir, quarantineName)
+	if err := s.disk.MakeFolder(dir); err != nil {
+		return err
+	}
+	if err := s.disk.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+		return err
+	}
+	return errors.Join(s.disk.SyncFolder(dir), s.disk.SyncFolder(s.opts.Dir))
+}
+
 // sweepQuarantine deletes what is too old and comes back when the next file
 // is. An empty quarantine needs no timer.
 func (s *Spool) sweepQuarantine() {
 	dir := filepath.Join(s.opts.Dir, quarantineName)
-	files, err := os.ReadDir(dir)
+	files, err := s.disk.List(dir)
 	if err != nil {
 		return // there is none
 	}
 	var next time.Duration
 	for _, f := range files {
-		info, err := f.Info()
-		if err != nil {
+		if _, ok := parseName(f.name); !ok {
 			continue
 		}
-		if _, ok := parseName(f.Name()); !ok {
-			continue
-		}
-		left := s.opts.QuarantineAge - time.Since(info.ModTime())
+		left := s.opts.QuarantineAge - time.Since(f.modified)
 		if left <= 0 {
-			if err := os.Remove(filepath.Join(dir, f.Name())); err == nil {
-				s.log.Warn("a quarantined spool segment was too old and is deleted", "file", f.Name())
+			if err := s.disk.Remove(filepath.Join(dir, f.name)); err == nil {
+				s.log.Warn("a quarantined spool segment was too old and is deleted", "file", f.name)
 				continue
 			}
 			left = time.Hour // cannot be deleted now

@@ -2,9 +2,10 @@ package spool
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ type leftover struct {
 // recover takes stock of the folder: it finds out who the spool is, seals what
 // a killed process left open and deletes what is empty.
 func (s *Spool) recover() error {
-	left, last, err := readFolder(s.opts.Dir)
+	left, last, err := readFolder(s.disk, s.opts.Dir)
 	if err != nil {
 		return err
 	}
@@ -56,30 +57,29 @@ func (s *Spool) recover() error {
 	// Settled segments leave no trace, so a number is never reused only if
 	// more than the listing is asked: the reserved bound, and the clock in case
 	// the whole folder was put back from a copy.
-	s.nextSeq = max(last+1, s.identity.reserved, uint64(max(time.Now().UnixMilli(), 0)))
+	s.nextSeq = max(last+1, s.identity.reserved, uint64(max(s.now().UnixMilli(), 0)))
 	return nil
 }
 
 // readFolder lists the segments by sequence.
-func readFolder(dir string) (left []leftover, last uint64, err error) {
-	files, err := os.ReadDir(dir)
+func readFolder(d disk, dir string) (left []leftover, last uint64, err error) {
+	files, err := d.List(dir)
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, f := range files {
-		seq, ok := parseName(f.Name())
+	for _, i := range files {
+		seq, ok := parseName(i.name)
 		if !ok {
 			continue
 		}
 		last = max(last, seq)
-		info, err := f.Info()
-		if err != nil || !info.Mode().IsRegular() {
+		if !i.regular {
 			continue
 		}
-		l := leftover{seq: seq, size: info.Size(), modified: info.ModTime(), page: make([]byte, headerSize)}
-		if file, err := os.Open(filepath.Join(dir, f.Name())); err == nil {
-			_, _ = file.ReadAt(l.page, 0) // a short or unreadable page is a damaged header
-			_ = file.Close()
+		l := leftover{seq: seq, size: i.size, modified: i.modified, page: make([]byte, headerSize)}
+		if f, err := d.Open(filepath.Join(dir, i.name)); err == nil {
+			_, _ = f.ReadAt(l.page, 0) // a short or unreadable page is a damaged header
+			_ = f.Close()
 		}
 		l.header, l.version, l.intact = parseHeader(l.page)
 		left = append(left, l)
@@ -91,14 +91,19 @@ func readFolder(dir string) (left []leftover, last uint64, err error) {
 // identify reads the identity file. If it is lost, any segment knows the
 // spool's number; if there is none either, the spool is a new one.
 func (s *Spool) identify(left []leftover) (err error) {
-	s.identity, err = readIdentity(s.opts.Dir)
-	if err == nil {
-		return nil
+	for range readTries {
+		s.identity, err = readIdentity(s.disk, s.opts.Dir)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIdentity) {
+			break // asking again helps only if the disk failed
+		}
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) {
 		s.log.Error("cannot read the spool's identity; it is made anew", "error", err)
 	}
-	if s.identity, err = newIdentity(); err != nil {
+	if s.identity, err = newIdentity(s.random); err != nil {
 		return err
 	}
 	for _, l := range left {
@@ -107,7 +112,7 @@ func (s *Spool) identify(left []leftover) (err error) {
 			break
 		}
 	}
-	return s.identity.write(s.opts.Dir)
+	return s.identity.write(s.disk, s.opts.Dir)
 }
 
 // adopt makes a leftover an entry. Nothing that is wrong with it is an error:
@@ -126,21 +131,45 @@ func (s *Spool) adopt(l leftover) {
 	if !l.intact {
 		e.first = l.modified
 	}
-	if m, ok := parseMark(l.page, salt(s.identity.id, l.seq)); ok && m.end >= headerSize && m.end <= maxSegment {
+	f, err := s.disk.Edit(s.path(l.seq))
+	if err != nil {
+		log.Error("cannot open a spool segment that was found; it is tried again", "error", err)
+		e.end = max(l.size, headerSize)
+		s.keep(e)
+		return
+	}
+	m, ok := parseMark(l.page, salt(s.identity.id, l.seq))
+	if ok && m.end >= headerSize && m.end <= maxSegment {
 		e.count, e.end, e.first = int(m.count), m.end, m.first
 		// Blocks that a sealed segment did not use are still there if the
 		// process was killed right after sealing.
-		if l.size > pages(m.end) && os.Truncate(s.path(l.seq), pages(m.end)) == nil {
+		if l.size > pages(m.end) && f.Truncate(pages(m.end)) == nil {
 			e.bytes = pages(m.end)
 		}
-	} else if empty, err := s.sealLeftover(l, e); err != nil {
+	} else if empty, err := s.sealLeftover(f, l, e); err != nil {
 		log.Error("cannot seal a spool segment that was found open; its records are still used", "error", err)
 	} else if empty {
-		if err := os.Remove(s.path(l.seq)); err != nil {
+		_ = f.Close()
+		if err := s.disk.Remove(s.path(l.seq)); err != nil {
 			log.Warn("cannot delete an empty spool segment", "error", err)
 		}
 		return
+	} else if e.count == 0 {
+		_ = f.Close()
+		log.Error("no record of a spool segment can be read; it is put into quarantine")
+		if err := s.putAside(s.path(l.seq)); err != nil {
+			log.Warn("cannot put a spool segment into quarantine", "error", err)
+		}
+		return
 	}
+	// A process that was killed had no time to sync its last records.
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		log.Error("cannot sync a spool segment that was found; its records are still used", "error", err)
+	}
+	s.keep(e)
+}
+
+func (s *Spool) keep(e *entry) {
 	s.entries = append(s.entries, e)
 	s.bytes += e.bytes
 }
@@ -149,23 +178,20 @@ func pages(n int64) int64 { return (n + headerSize - 1) &^ (headerSize - 1) }
 
 // sealLeftover finds out what an open segment holds and seals it, so that a
 // crash loop does not collect whole segments. It reports whether the file is
-// empty.
-func (s *Spool) sealLeftover(l leftover, e *entry) (empty bool, err error) {
-	file, err := os.OpenFile(s.path(l.seq), os.O_RDWR, 0)
-	if err != nil {
-		// It cannot even be opened now. The reader will try again.
-		e.end = max(l.size, headerSize)
-		return false, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+// empty; e.count is 0 too if it is not and holds nothing that can be read. One
+// that cannot be read now is left as it is: it may be read later.
+func (s *Spool) sealLeftover(f file, l leftover, e *entry) (empty bool, err error) {
 	frames := make([]byte, max(l.size-headerSize, 0))
-	unreadable := readDamaged(file, frames)
+	unreadable := readDamaged(f, frames)
 	key := salt(s.identity.id, l.seq)
 	c := scanner{frames: frames, salt: key}
+	last := 0
 	for {
-		if _, ok := c.next(); !ok {
+		p, ok := c.next()
+		if !ok {
 			break
 		}
+		last = c.pos - frameSize(len(p))
 	}
 	e.count = int(c.seq)
 	e.end = int64(headerSize + c.pos)
@@ -174,17 +200,33 @@ func (s *Spool) sealLeftover(l leftover, e *entry) (empty bool, err error) {
 		e.count++
 		e.end = l.size
 	}
-	if e.count == 0 {
-		return unreadable == nil, unreadable
+	if unreadable != nil {
+		e.end = max(l.size, headerSize)
+		return false, unreadable
 	}
-	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: time.Now()}
+	if e.count == 0 {
+		for off := 0; off < len(frames); off += align {
+			if hasMagic(frames, off) {
+				return false, nil // there were some once
+			}
+		}
+		return true, nil
+	}
+	if c.seq > 0 && !hasMagic(frames, last) {
+		// All of it was written but the magic, which it will need once the
+		// record before it is damaged.
+		if _, err := f.WriteAt(binary.LittleEndian.AppendUint32(nil, frameMagic), int64(headerSize+last)); err != nil {
+			return false, err
+		}
+	}
+	m := mark{count: uint32(e.count), end: e.end, first: e.first, sealed: s.now()}
 	m.put(l.page, key)
-	if _, err := file.WriteAt(l.page[markOffset:markOffset+64], markOffset); err != nil {
+	if _, err := f.WriteAt(l.page[markOffset:markOffset+64], markOffset); err != nil {
 		return false, err
 	}
-	if err := file.Truncate(pages(e.end)); err != nil {
+	if err := f.Truncate(pages(e.end)); err != nil {
 		return false, err
 	}
 	e.bytes = pages(e.end)
-	return false, file.Sync()
+	return false, nil
 }

@@ -3,8 +3,8 @@ package spool
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
-	"os"
 	"slices"
 )
 
@@ -21,6 +21,7 @@ type Segment struct {
 
 	frames []byte
 	salt   uint32
+	bad    error // why not all of it could be read
 }
 
 // Records walks the payloads of the intact records, in the order in which they
@@ -47,7 +48,7 @@ func (s *Spool) Backlog() iter.Seq2[*Segment, error] {
 		s.mu.Unlock()
 		for _, e := range entries {
 			g, _, err := s.load(e)
-			if errors.Is(err, os.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) {
 				continue // settled meanwhile
 			}
 			if !yield(g, err) {
@@ -61,7 +62,7 @@ func (s *Spool) Backlog() iter.Seq2[*Segment, error] {
 // mapping, so that a disk error is an error and not a signal, and an insert
 // that was given up can go on reading as long as it likes.
 func (s *Spool) load(e *entry) (*Segment, damage, error) {
-	file, err := os.Open(s.path(e.seq))
+	file, err := s.disk.Open(s.path(e.seq))
 	if err != nil {
 		return nil, damage{}, err
 	}
@@ -70,8 +71,8 @@ func (s *Spool) load(e *entry) (*Segment, damage, error) {
 		Seq: e.seq, Found: e.found, salt: salt(s.identity.id, e.seq),
 		frames: make([]byte, e.end-headerSize), Bytes: e.end,
 	}
-	if err := readDamaged(file, g.frames); err != nil {
-		s.log.Error("cannot read all of a spool segment; the rest of it is used", "segment", e.seq, "error", err)
+	if g.bad = readDamaged(file, g.frames); g.bad != nil {
+		s.log.Error("cannot read all of a spool segment", "segment", e.seq, "error", g.bad)
 	}
 	c := scanner{frames: g.frames, salt: g.salt}
 	for {

@@ -18,7 +18,7 @@ func TestShutdown(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Append([]byte("d")); err != ErrClosed {
+		if _, err := s.Append([]byte("d")); err != ErrClosed {
 			t.Errorf("Append: got %v, want ErrClosed", err)
 		}
 		if _, err := s.Next(t.Context()); !errors.Is(err, ErrClosed) {
@@ -73,7 +73,7 @@ func TestShutdown(t *testing.T) {
 						default:
 						}
 					}
-					if err := s.Append(make([]byte, 50)); err != nil {
+					if _, err := s.Append(make([]byte, 50)); err != nil {
 						if err != ErrClosed {
 							t.Error(err)
 						}

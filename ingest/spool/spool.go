@@ -5,7 +5,8 @@
 // An append is a copy into a preallocated, memory-mapped file. It needs no
 // system call, and what it wrote is in the kernel's page cache when it returns:
 // a killed process loses nothing. A machine that loses power loses what was
-// appended in the last Options.SyncInterval.
+// appended in the last Options.SyncInterval, or, with Durability Power, nothing
+// that Wait has said yes to.
 //
 // Promises: what Append took is handed out once per run, in order, until it is
 // settled; one damaged record costs one record; a damaged folder never keeps
@@ -17,24 +18,26 @@
 package spool
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What Append and Next may return.
+// What Append, Wait and Next may return.
 var (
 	// ErrFull means that the folder is at its cap or the disk is full. It goes
 	// away by itself when segments are settled or the disk has room again.
 	ErrFull = errors.New("cannot append: the spool is full")
 	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("the spool is closed")
+	// ErrUnsafe means that the disk failed a sync: an event that was taken may be
+	// lost if the machine loses power. It is handed out all the same if not.
+	ErrUnsafe = errors.New("cannot say that the event is safe: the disk failed a sync")
 	// ErrSize means that a payload is empty or longer than MaxPayload.
 	ErrSize = errors.New("cannot append: empty payload or longer than the spool takes")
 )
@@ -43,63 +46,15 @@ var (
 // segments smaller than that takes less.
 const MaxPayload = 1 << 20
 
-const (
-	minSegment = 64 << 10
-	maxSegment = 1 << 30
-)
-
-// Options says where a spool lives and how it behaves. Zero values mean the
-// defaults.
-type Options struct {
-	Dir string // made if missing, with its parents
-
-	SegmentBytes int64 // size of a segment, rounded up to pages; default 16 MiB
-	MaxBytes     int64 // cap of the folder, quarantine aside; default 4 GiB, at least two segments
-
-	SealAfter     time.Duration // how old a waiting reader lets a segment's first record get; default 1 s
-	SyncInterval  time.Duration // how long data may stay unsynced; default 5 ms
-	QuarantineAge time.Duration // after that quarantined segments are deleted; default 30 days
-
-	Logger     *slog.Logger          // default: nothing is logged
-	Registerer prometheus.Registerer // default: no metrics
-}
-
-func (o *Options) defaults() error {
-	setDefault(&o.SegmentBytes, 16<<20)
-	setDefault(&o.MaxBytes, 4<<30)
-	setDefault(&o.SealAfter, time.Second)
-	setDefault(&o.SyncInterval, 5*time.Millisecond)
-	setDefault(&o.QuarantineAge, 30*24*time.Hour)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	o.SegmentBytes = (o.SegmentBytes + headerSize - 1) &^ (headerSize - 1)
-	switch {
-	case o.Dir == "":
-		return errors.New("no folder given")
-	case o.SegmentBytes < minSegment || o.SegmentBytes > maxSegment:
-		return fmt.Errorf("segments of %d bytes: choose between %d and %d", o.SegmentBytes, minSegment, maxSegment)
-	case o.MaxBytes < 2*o.SegmentBytes:
-		return fmt.Errorf("a cap of %d bytes: two segments need %d", o.MaxBytes, 2*o.SegmentBytes)
-	}
-	return nil
-}
-
-func setDefault[T int64 | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
-	}
-}
-
 // Spool is an open folder. All its methods may be called concurrently.
 type Spool struct {
-	opts       Options
-	identity   identity // what can change in it and reported: only prepare touches them
-	reported   reason
-	lock       *os.File
+	opts     Options
+	identity identity // what can change in it and reported: only prepare touches them
+	reported reason
+	outside
+	lock       io.Closer
 	log        *slog.Logger
 	maxPayload int
-	sync       func(*os.File) error // fdatasync, but for tests
 
 	mu       sync.Mutex
 	active   *writer  // takes appends; nil until the next one is ready
@@ -118,6 +73,8 @@ type Spool struct {
 
 	sealTimer  *time.Timer
 	sweepTimer *time.Timer
+	waiters    sync.RWMutex  // held by Wait while it looks, by committed while it tells
+	safe       sync.Cond     // of waiters, read-locked: something was synced, or failed to be
 	dirty      chan struct{} // wakes syncLoop
 	kick       chan struct{} // wakes prepareLoop
 	stop       chan struct{}
@@ -135,41 +92,53 @@ type entry struct {
 	found   bool      // it was there at Open
 	out     bool      // Next gave it away
 	leaving bool      // Settle or Quarantine is at it
+	unread  int       // times that it could not be read in full; whoever has it out counts
 }
 
 // Open opens the spool in opts.Dir, making it if need be, and holds the folder
 // against other processes until Close. What an earlier process left is sealed
 // and handed out by Next before anything new.
 func Open(opts Options) (*Spool, error) {
-	s, err := open(opts, fdatasync)
+	s, err := open(opts, outside{host{}, rand.Reader, time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open spool: %w", err)
 	}
+	s.start()
 	return s, nil
 }
 
-func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
+// outside is what a spool does not decide itself.
+type outside struct {
+	disk   disk
+	random io.Reader
+	now    func() time.Time
+}
+
+// open does what Open does, but leaves the work in the background to its
+// caller until start.
+func open(opts Options, from outside) (_ *Spool, err error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(opts.Dir); err != nil {
+	if err := from.disk.MakeFolder(opts.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(opts.Dir)
+	lock, err := lockFolder(from.disk, opts.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Spool{
 		opts:       opts,
+		outside:    from,
 		lock:       lock,
 		log:        opts.Logger,
 		maxPayload: min(MaxPayload, int(opts.SegmentBytes)-headerSize-frameHeader),
-		sync:       sync,
 		changed:    make(chan struct{}),
 		dirty:      make(chan struct{}, 1),
 		kick:       make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
+	s.safe.L = s.waiters.RLocker()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, lock.Close())
@@ -186,9 +155,12 @@ func open(opts Options, sync func(*os.File) error) (_ *Spool, err error) {
 	s.sweepQuarantine()
 	_, why, err := s.prepareOne() // so that the first Append need not wait
 	s.report(why, err)
+	return s, nil
+}
+
+func (s *Spool) start() {
 	s.loops.Go(s.prepareLoop)
 	s.loops.Go(s.syncLoop)
-	return s, nil
 }
 
 // stopped returns a timer that runs f once it is reset.
@@ -202,16 +174,17 @@ func stopped(f func()) *time.Timer {
 func (s *Spool) ID() uint64 { return s.identity.id }
 
 // Append copies payload into the spool and returns when it is in the page
-// cache, which outlives the process. The caller may reuse payload at once. It
+// cache, which outlives the process; Wait says when it outlives the machine's
+// power, should that be promised. The caller may reuse payload at once. It
 // returns ErrFull, ErrClosed or ErrSize, and then nothing was kept. It
 // allocates nothing. It waits only when a segment filled up faster than the
 // disk could prepare the following one.
-func (s *Spool) Append(payload []byte) error {
+func (s *Spool) Append(payload []byte) (Position, error) {
 	if len(payload) == 0 || len(payload) > s.maxPayload {
 		s.mu.Lock()
 		s.counts.refused[refusedSize]++
 		s.mu.Unlock()
-		return ErrSize
+		return Position{}, ErrSize
 	}
 	// The long part of the checksum needs no lock.
 	crc := crc32.Update(0, castagnoli, payload)
@@ -219,7 +192,7 @@ func (s *Spool) Append(payload []byte) error {
 	defer s.mu.Unlock()
 	for {
 		if err := s.makeRoom(len(payload)); err != nil {
-			return err
+			return Position{}, err
 		}
 		w := s.active
 		if w.put(payload, crc) {
@@ -228,7 +201,7 @@ func (s *Spool) Append(payload []byte) error {
 			}
 			s.counts.appended++
 			s.tellSync()
-			return nil
+			return s.position(w), nil
 		}
 		s.counts.syncErrors++
 		s.abandon(w)
@@ -245,7 +218,7 @@ func (s *Spool) Writable() bool {
 
 // began notes an active segment's first record.
 func (s *Spool) began(w *writer) {
-	w.first = time.Now()
+	w.first = s.now()
 	if s.waiting > 0 {
 		s.sealTimer.Reset(s.opts.SealAfter)
 	}
@@ -284,7 +257,7 @@ func (s *Spool) seal() {
 	if w == nil || w.count == 0 {
 		return
 	}
-	w.seal(time.Now()) // if that fails, the next Open scans the file instead
+	w.seal(s.now()) // if that fails, the next Open scans the file instead
 	s.entries = append(s.entries, &entry{
 		seq: w.seq, count: int(w.count), end: int64(w.end), bytes: s.opts.SegmentBytes, first: w.first,
 	})
@@ -380,13 +353,14 @@ func (s *Spool) Close() error {
 	close(s.stop)
 	s.mu.Unlock()
 	s.loops.Wait()
+	s.syncAll()
 	s.metrics.unregister()
 	for _, w := range []*writer{s.active, s.next} {
 		if w != nil {
 			s.discard(w)
 		}
 	}
-	err := syncFolder(s.opts.Dir)
+	err := s.disk.SyncFolder(s.opts.Dir)
 	if err = errors.Join(err, s.lock.Close()); err != nil {
 		return fmt.Errorf("cannot close spool: %w", err)
 	}

@@ -3,12 +3,10 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // writer is a segment that takes appends: a preallocated file mapped into
@@ -16,14 +14,18 @@ import (
 type writer struct {
 	seq   uint64
 	salt  uint32
-	file  *os.File
+	file  file
 	mem   []byte
 	end   int // bytes used, header page included
 	count uint32
 	first time.Time
-	dirty bool // something was written since the last sync
 
 	faulted bool
+
+	syncedEnd int // bytes used at the last sync
+
+	synced atomic.Uint32 // records that survive a power failure
+	failed atomic.Bool   // a sync failed: what is above synced may be lost with the power
 }
 
 func (w *writer) fits(payload int) bool { return w.end+frameSize(payload) <= len(w.mem) }
@@ -38,13 +40,11 @@ func (w *writer) put(payload []byte, crc uint32) bool {
 	}
 	w.end += frameSize(len(payload))
 	w.count++
-	w.dirty = true
 	return true
 }
 
 func (w *writer) seal(now time.Time) bool {
 	m := mark{count: w.count, end: int64(w.end), first: w.first, sealed: now}
-	w.dirty = true
 	return faultless(func() { m.put(w.mem[:headerSize], w.salt) })
 }
 
@@ -72,80 +72,66 @@ func faultless(f func()) (ok bool) {
 
 // create makes a segment's file with all its blocks and maps it. It is on disk,
 // name and all, when create returns: a sparse file would fail later, in Append,
-// and then with a signal.
-func create(dir, path string, h header) (_ *writer, err error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+// and then with a signal. Blocks that were written once are synced faster later
+// (92 us instead of 155 for 16 KiB on ext4), since no extent has to be
+// converted in the journal: written does that, for those who wait for syncs.
+func create(d disk, dir, path string, h header, written bool) (_ *writer, err error) {
+	f, err := d.Create(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, file.Close(), os.Remove(path))
+			err = errors.Join(err, f.Close(), d.Remove(path))
 		}
 	}()
-	if err := preallocate(file, h.size); err != nil {
+	if err := f.Allocate(h.size); err != nil {
 		return nil, fmt.Errorf("cannot reserve %d bytes for %s: %w", h.size, path, err)
+	}
+	if written {
+		if err := zero(f, h.size); err != nil {
+			return nil, err
+		}
 	}
 	page := make([]byte, headerSize)
 	h.put(page)
-	if _, err := file.WriteAt(page, 0); err != nil {
+	if _, err := f.WriteAt(page, 0); err != nil {
 		return nil, err
 	}
-	if err := file.Sync(); err != nil {
+	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	mem, err := unix.Mmap(int(file.Fd()), 0, int(h.size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := f.Map(h.size)
 	if err != nil {
-		return nil, fmt.Errorf("cannot map %s: %w", path, err)
+		return nil, err
 	}
-	if err := syncFolder(dir); err != nil {
-		return nil, errors.Join(err, unix.Munmap(mem))
+	if err := d.SyncFolder(dir); err != nil {
+		return nil, errors.Join(err, f.Unmap(mem))
 	}
-	return &writer{seq: h.seq, salt: salt(h.id, h.seq), file: file, mem: mem, end: headerSize}, nil
+	w := &writer{seq: h.seq, salt: salt(h.id, h.seq), file: f, mem: mem, end: headerSize, syncedEnd: headerSize}
+	w.populate(headerSize, populateFirst)
+	return w, nil
 }
 
-// preallocate reserves real blocks; where the file system cannot, it writes
-// zeros.
-func preallocate(file *os.File, size int64) error {
-	err := retry(func() error { return unix.Fallocate(int(file.Fd()), 0, 0, size) })
-	if !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
+// populateFirst is how much of a fresh segment is made ready for writing: what
+// comes before its first sync, which tells how much is wanted.
+const populateFirst = 256 << 10
+
+// populate makes n bytes from an offset on ready for writing, so that no
+// append takes the page faults (2.4 us each, one in 15 events of 250 bytes).
+// What is populated and not used is written to disk as zeros, so not too much.
+func (w *writer) populate(from, n int) {
+	from &^= headerSize - 1
+	if to := min(from+n, len(w.mem)); from < to {
+		w.file.Populate(w.mem[from:to])
 	}
-	zeros := make([]byte, 1<<20)
-	for at := int64(0); at < size; at += int64(len(zeros)) {
-		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // close unmaps a sealed segment's file, cuts off what it did not use and
 // returns its length.
 func (w *writer) close() (int64, error) {
-	err := unix.Munmap(w.mem)
+	err := w.file.Unmap(w.mem)
 	w.mem = nil
-	size := int64(w.end+headerSize-1) &^ (headerSize - 1)
+	size := pages(int64(w.end))
 	return size, errors.Join(err, w.file.Truncate(size), w.file.Close())
-}
-
-func fdatasync(file *os.File) error {
-	return retry(func() error { return unix.Fdatasync(int(file.Fd())) })
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// retry repeats a system call that a signal interrupted.
-func retry(f func() error) error {
-	for {
-		if err := f(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

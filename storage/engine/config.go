@@ -50,9 +50,8 @@ var (
 // settings is what the templates show.
 type settings struct {
 	Data, Backups, Users, Retention    string
-	Memory                             int64
+	Memory, Reserve                    int64
 	Threads                            int
-	KeepExpired                        bool
 	Databases                          []string
 	Readable                           []struct{ Table, Time string }
 	WriterOwn                          string
@@ -85,8 +84,8 @@ func (e *Engine) writeConfig() error {
 		Users:              filepath.Join(dir, usersFile),
 		Retention:          e.options.Retention,
 		Memory:             e.options.MemoryLimit,
+		Reserve:            reserve,
 		Threads:            max(2, runtime.NumCPU()/2),
-		KeepExpired:        e.guard.doubt() > 0,
 		Databases:          e.options.databases(),
 		Readable:           readable,
 		WriterOwn:          writerOwn,
@@ -105,6 +104,13 @@ func (e *Engine) writeConfig() error {
 		}
 		if err := replaceFile(filepath.Join(dir, name), b.Bytes()); err != nil {
 			return fmt.Errorf("cannot write the engine's %s: %w", name, err)
+		}
+		// Should the mark be lost, the times of these files stand in for it: they
+		// must not tell a time that is doubted.
+		if believed := e.guard.believed(); !believed.IsZero() {
+			if err := os.Chtimes(filepath.Join(dir, name), believed, believed); err != nil {
+				return fmt.Errorf("cannot set the time of the engine's %s: %w", name, err)
+			}
 		}
 	}
 	return nil

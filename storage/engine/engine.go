@@ -84,26 +84,26 @@ var (
 type tuning struct {
 	probeEvery   time.Duration // between two health checks
 	probeTimeout time.Duration // after which a health check counts as failed
-	lockPatience time.Duration // Open waits this long for a predecessor that is still leaving
+	lockPatience time.Duration // a first start waits this long for a predecessor that is still leaving
+	startLook    time.Duration // between two looks at a child that is starting
+	longestPause time.Duration // between two starts
 	clock        clock
 }
 
 func standard() tuning {
 	return tuning{
-		probeEvery: 5 * time.Second,
-		// Generous: replacing a healthy engine that is merely busy costs a crash's
-		// reconciliation, and three in a row are needed.
-		probeTimeout: 4 * time.Second,
+		probeEvery:   5 * time.Second,
+		probeTimeout: 4 * time.Second, // see health.go
 		lockPatience: 15 * time.Second,
+		startLook:    time.Second,
+		longestPause: backoffLast,
 		clock:        systemClock(),
 	}
 }
 
 const (
-	probeFailures = 3 // in a row, before the child counts as hung
-	backoffFirst  = 100 * time.Millisecond
-	backoffLast   = 5 * time.Second
-	backoffReset  = time.Minute      // of life after which the next restart is quick again
+	startIdle     = 20 // looks at a starting child that does nothing, before it counts as hung
+	lockPause     = 100 * time.Millisecond
 	dialPatience  = 2 * time.Second  // Dial waits this long for a restart
 	closePatience = 30 * time.Second // Close without a deadline kills after this
 )
@@ -115,12 +115,16 @@ type Engine struct {
 	log            *slog.Logger
 	writer, reader Credentials
 	guard          *guard
+	pacer          pacer         // of the supervisor
+	tried          chan struct{} // closed: the first start has come to an end
+	first          error         // why it failed; set before tried is closed
 
 	mu      sync.Mutex
 	live    *child        // nil while down
 	changed chan struct{} // closed and replaced when live changes
 
 	restarts  atomic.Uint64
+	short     atomic.Bool // see room.go; cleared between two runs of the child only
 	stopOnce  sync.Once
 	closeOnce sync.Once
 	stop      chan struct{} // closed: come down cleanly
@@ -137,6 +141,26 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func open(ctx context.Context, o Options, t tuning) (*Engine, error) {
+	e, err := start(o, t, true)
+	if err != nil {
+		return nil, err
+	}
+	if err = e.Wait(ctx); err != nil {
+		e.abort()
+		e.unregister()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Start is Open that does not wait: the engine comes up in the background, and
+// what keeps it from doing so is logged and tried again until Close. The error is
+// about the options and the folder only.
+func Start(o Options) (*Engine, error) {
+	return start(o, standard(), false)
+}
+
+func start(o Options, t tuning, once bool) (*Engine, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("cannot start the engine: %w", err)
 	}
@@ -154,6 +178,7 @@ func open(ctx context.Context, o Options, t tuning) (*Engine, error) {
 		writer:  Credentials{"halfmask_writer", newSecret()},
 		reader:  Credentials{"halfmask_reader", newSecret()},
 		guard:   newGuard(filepath.Join(o.Dir, markFile), t.clock, o.Logger),
+		tried:   make(chan struct{}),
 		changed: make(chan struct{}),
 		stop:    make(chan struct{}),
 		kill:    make(chan struct{}),
@@ -165,21 +190,23 @@ func open(ctx context.Context, o Options, t tuning) (*Engine, error) {
 			return nil, fmt.Errorf("cannot register the engine's metrics: %w", err)
 		}
 	}
-	started := make(chan error, 1)
-	go e.supervise(started)
-	var err error
-	select {
-	case err = <-started:
-	case <-ctx.Done():
-		e.abort()
-		err = errors.Join(ctx.Err(), <-started)
-	}
-	if err != nil {
-		<-e.done
-		e.unregister()
-		return nil, fmt.Errorf("cannot start the engine: %w", err)
-	}
+	e.guard.assess() // so that nobody asks it before
+	go e.supervise(once)
 	return e, nil
+}
+
+// Wait returns once the first start has come to an end: nil if the engine
+// answered, else why it did not. After Start it is tried again all the same.
+func (e *Engine) Wait(ctx context.Context) error {
+	select {
+	case <-e.tried:
+		if e.first != nil {
+			return fmt.Errorf("cannot start the engine: %w", e.first)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot start the engine: %w", ctx.Err())
+	}
 }
 
 var (
@@ -335,17 +362,14 @@ func (e *Engine) BackupDir() string { return filepath.Join(e.options.Dir, backup
 
 // ClockDoubt says how far the wall clock has run ahead of every explanation,
 // or 0 if it is believable. While it is not 0, nothing may be deleted because
-// of its age: see clock.go.
-func (e *Engine) ClockDoubt() time.Duration { return e.guard.doubt() }
+// of its age: see clock.go. Each call looks at the clock anew, so what is deleted
+// by a time read before a call that returns 0 is deleted by a believed one.
+func (e *Engine) ClockDoubt() time.Duration { return e.guard.observe() }
 
-// Sync returns when everything the engine has written is on disk: it syncs
-// the whole file system that the data folder is on.
-func (e *Engine) Sync() error {
-	if err := syncFileSystem(e.options.Dir); err != nil {
-		return fmt.Errorf("cannot sync the engine's data to disk: %w", err)
-	}
-	return nil
-}
+// ConfirmClock believes the wall clock because somebody says that it is right. It
+// returns how far ahead it had seemed, 0 if there was no doubt, and the time that
+// is believed now.
+func (e *Engine) ConfirmClock() (ahead time.Duration, now time.Time) { return e.guard.confirm() }
 
 // Close ends the engine and waits until it is gone. Close your connections
 // first: the engine waits five seconds for open ones. When ctx ends before the

@@ -9,38 +9,39 @@ import (
 )
 
 // supervise starts the child, reports the first start, and from then on starts
-// it again whenever it is gone, until stop.
+// it again whenever it is gone, until stop. A first start that fails is the end
+// if once is set.
 //
 // Its goroutine keeps its thread: the kernel's parent-death signal is sent when
 // the *thread* that forked ends.
-func (e *Engine) supervise(started chan<- error) {
+func (e *Engine) supervise(once bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer close(e.done)
 
 	c, err := e.startFirst()
-	if err != nil {
-		started <- err
+	if e.first = err; err == nil {
+		e.setLive(c)
+	}
+	close(e.tried)
+	if err != nil && once {
 		return
 	}
-	e.setLive(c)
-	started <- nil
-	backoff := backoffFirst
 	for {
-		e.setLive(c)
-		e.log.Info("engine started", "pid", c.pid(), "address", c.address, "took", c.ready.Sub(c.begun).Round(time.Millisecond))
-		clean := e.watch(c)
-		e.setLive(nil)
-		if clean {
-			e.log.Info("engine stopped")
+		if c != nil {
+			e.setLive(c)
+			e.log.Info("engine started", "pid", c.pid(), "address", c.address, "took", c.ready.Sub(c.begun).Round(time.Millisecond))
+			clean := e.watch(c)
+			e.setLive(nil)
+			if clean {
+				e.log.Info("engine stopped")
+				return
+			}
+		}
+		if c = e.startAgain(err); c == nil {
 			return
 		}
-		if time.Since(c.ready) > backoffReset {
-			backoff = backoffFirst
-		}
-		if c, backoff = e.startAgain(backoff); c == nil {
-			return
-		}
+		err = nil
 	}
 }
 
@@ -53,31 +54,33 @@ func (e *Engine) startFirst() (*child, error) {
 		if err == nil || !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
 			return c, err
 		}
-		if !e.sleep(backoffFirst) {
+		if !e.sleep(lockPause) {
 			return nil, ErrClosed
 		}
 	}
 }
 
-// startAgain tries until the child runs, and returns the next back-off; nil
-// when asked to stop.
-func (e *Engine) startAgain(backoff time.Duration) (*child, time.Duration) {
+// startAgain tries until the child runs; nil when asked to stop. err is why the
+// start before failed, if it did.
+func (e *Engine) startAgain(err error) *child {
 	for {
-		if !e.sleep(backoff) {
-			return nil, 0
-		}
-		backoff = min(2*backoff, backoffLast)
-		e.restarts.Add(1)
-		c, err := e.start()
-		if err == nil {
-			return c, backoff
-		}
+		wait := min(e.pacer.ended(time.Now()), e.tuning.longestPause)
 		select {
 		case <-e.stop:
-			return nil, 0
+			return nil
 		default:
 		}
-		e.log.Error("cannot start the engine again", "error", err, "next_try_in", backoff)
+		if err != nil {
+			e.log.Error("cannot start the engine; it is tried again", "error", err, "in", wait)
+		}
+		if !e.sleep(wait) {
+			return nil
+		}
+		e.restarts.Add(1)
+		var c *child
+		if c, err = e.start(); err == nil {
+			return c
+		}
 	}
 }
 
@@ -86,10 +89,10 @@ func (e *Engine) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-timer.C:
-		return true
 	case <-e.stop:
 		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -100,7 +103,8 @@ func (e *Engine) watch(c *child) (clean bool) {
 	probe := time.NewTimer(e.tuning.probeEvery)
 	defer probe.Stop()
 	answer := make(chan error, 1)
-	failures := 0
+	var health health
+	doubting := false
 	for {
 		select {
 		case <-c.gone:
@@ -110,21 +114,26 @@ func (e *Engine) watch(c *child) (clean bool) {
 			e.bringDown(c)
 			return true
 		case <-second.C:
-			if e.guard.tick() {
+			doubt := e.guard.observe() > 0
+			if doubt && !doubting {
 				e.stopTTL(c)
+			}
+			doubting = doubt
+			if e.lookForRoom() {
+				e.log.Warn("the disk has room again; replacing the engine, which may have acknowledged what it could not write", "pid", c.pid())
+				c.kill()
+				<-c.gone
+				return false
 			}
 		case <-probe.C:
 			go func() { answer <- e.probe(c) }()
 		case err := <-answer:
 			if err == nil {
-				failures = 0
+				health.answered()
 				probe.Reset(e.tuning.probeEvery)
 				continue
 			}
-			failures++
-			e.log.Warn("engine does not answer", "pid", c.pid(), "times", failures, "error", err)
-			if failures == probeFailures {
-				e.log.Error("engine hangs; replacing it", "pid", c.pid())
+			if e.judge(c, &health, err) == hung {
 				c.kill()
 				<-c.gone
 				return false
@@ -132,6 +141,21 @@ func (e *Engine) watch(c *child) (clean bool) {
 			probe.Reset(e.tuning.probeEvery / 5)
 		}
 	}
+}
+
+// judge says what to think of a child that failed a check.
+func (e *Engine) judge(c *child, h *health, err error) verdict {
+	v := h.failed(time.Now(), effortOf(c.pid()))
+	log := e.log.With("pid", c.pid(), "times", h.failures, "for", time.Since(h.since).Round(time.Second))
+	switch v {
+	case busy:
+		log.Warn("engine does not answer, but it is at work; waiting", "error", err)
+	case hung:
+		log.Error("engine hangs; replacing it", "error", err)
+	default:
+		log.Warn("engine does not answer", "error", err)
+	}
+	return v
 }
 
 // bringDown ends the child's life-line and waits; it kills the child when told to.
@@ -158,18 +182,20 @@ func (e *Engine) probe(c *child) error {
 	return err
 }
 
-// stopTTL keeps the engine from deleting by a clock that has just jumped.
+// stopTTL tells tables that were made since the engine's start, too, to delete
+// nothing by age; the others were told by the boot script.
 func (e *Engine) stopTTL(c *child) {
 	if err := c.query(e.writer, e.tuning.probeTimeout, "SYSTEM STOP TTL MERGES"); err != nil {
-		e.log.Error("cannot stop deletion by age after a clock jump; replacing the engine", "error", err)
-		c.kill() // it starts again without TTL merges
+		e.log.Error("cannot make sure after a clock jump that nothing is deleted by age; replacing the engine", "error", err)
+		c.kill()
 		return
 	}
-	e.log.Warn("deletion by age is stopped until the engine's next start")
+	e.log.Info("deletion by age is stopped")
 }
 
 // start starts one child and returns when it answers.
 func (e *Engine) start() (*child, error) {
+	e.short.Store(false) // whatever the run before could not write is asked about again
 	e.guard.assess()
 	if err := e.writeConfig(); err != nil {
 		return nil, err
@@ -187,19 +213,25 @@ func (e *Engine) start() (*child, error) {
 }
 
 // awaitReady returns when the child has told its port and answered a query. Loading
-// many tables may take long, so only the child's end and ours bound it.
+// many tables may take long, so it is not bounded as long as the child does
+// something.
 func (e *Engine) awaitReady(c *child) error {
-	slow := time.NewTicker(10 * time.Second)
-	defer slow.Stop()
-	for port := c.port; ; {
+	look := time.NewTicker(e.tuning.startLook)
+	defer look.Stop()
+	var progress progress
+	progress.idle(time.Now(), effortOf(c.pid()))
+	answer := make(chan error, 1)
+	for port, said := c.port, 0; ; {
 		select {
 		case p, ok := <-port:
+			port = nil
 			if !ok {
-				port = nil // it ends: wait for that
-				continue
+				continue // it ends: wait for that
 			}
 			c.address = fmt.Sprintf("127.0.0.1:%d", p)
-			if err := c.query(e.writer, startTimeout, "SELECT 1"); err != nil {
+			go func() { answer <- c.query(e.writer, startTimeout, "SELECT 1") }()
+		case err := <-answer:
+			if err != nil {
 				return fmt.Errorf("the engine listens but does not answer: %w", err)
 			}
 			c.ready = time.Now()
@@ -208,8 +240,13 @@ func (e *Engine) awaitReady(c *child) error {
 			return c.startError()
 		case <-e.stop:
 			return ErrClosed
-		case <-slow.C:
-			e.log.Info("engine is still starting", slog.Duration("for", time.Since(c.begun).Round(time.Second)))
+		case <-look.C:
+			if idle := progress.idle(time.Now(), effortOf(c.pid())); idle >= startIdle*e.tuning.startLook {
+				return fmt.Errorf("the engine has done nothing for %v of its start; it hangs", idle.Round(time.Second))
+			}
+			if said++; said%10 == 0 {
+				e.log.Info("engine is still starting", slog.Duration("for", time.Since(c.begun).Round(time.Second)))
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	osexec "os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -108,6 +109,70 @@ func TestHungChildIsReplaced(t *testing.T) {
 	stopProcess(t, pid)
 	eventually(t, "the hung child's end", func() bool { return !alive(pid) })
 	eventually(t, "a new child", func() bool { return e.Up() && e.PID() != pid })
+}
+
+// TestAStartThatHangsIsGivenUp: an engine that neither ends nor does anything must
+// not be waited for without end.
+func TestAStartThatHangsIsGivenUp(t *testing.T) {
+	program := t.TempDir() + "/clickhouse"
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Tuned(t.Context(), engine.Options{Library: program, Dir: t.TempDir()}, engine.Clock{})
+	if err == nil {
+		_ = e.Close(t.Context())
+		t.Fatal("started")
+	}
+	if !strings.Contains(err.Error(), "has done nothing for") {
+		t.Errorf("error %q does not say why", err)
+	}
+}
+
+// TestStartKeepsTrying: what keeps a first start in the background from coming
+// about is told, and once it is gone the engine comes.
+func TestStartKeepsTrying(t *testing.T) {
+	library, err := testkit.Library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "libchdb.so")
+	if err := os.WriteFile(link, []byte("not a library"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Start(engine.Options{Library: link, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	if err := e.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot load the engine's library") {
+		t.Errorf("the first start's failure is told as %v", err)
+	}
+	if e.Up() || e.Epoch() != "" {
+		t.Error("it says that it is up")
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(library, link); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the engine comes", e.Up)
+	exec(t, connect(t, e, e.Writer(), "halfmask"), "CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n")
+}
+
+func TestStartIsClosedWhileItTries(t *testing.T) {
+	library := filepath.Join(t.TempDir(), "libchdb.so")
+	if err := os.WriteFile(library, []byte("not a library"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Start(engine.Options{Library: library, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 const parentCommand = "parent-of-an-engine"

@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,6 +60,15 @@ func syncFileSystem(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
+// freeBytes is the room on a folder's file system for those who are not root.
+func freeBytes(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
 // residentBytes reads the resident memory of a process; 0 if it is gone.
 func residentBytes(pid int) float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
@@ -67,6 +80,38 @@ func residentBytes(pid int) float64 {
 		return 0
 	}
 	return resident * float64(os.Getpagesize())
+}
+
+// ticksPerSecond is USER_HZ, the unit of times in /proc, which is 100 wherever
+// Linux runs.
+const ticksPerSecond = 100
+
+// effortOf reads what a process and each of its threads do (proc_pid_stat(5):
+// field 3 is the state, 14 and 15 are the CPU time).
+func effortOf(pid int) (e effort) {
+	fields := func(path string) []string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		_, after, _ := bytes.Cut(b[max(bytes.LastIndexByte(b, ')'), 0):], []byte(" "))
+		return strings.Fields(string(after))
+	}
+	f := fields(fmt.Sprintf("/proc/%d/stat", pid))
+	if len(f) < 13 {
+		return e
+	}
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	e.known = err1 == nil && err2 == nil
+	e.cpu = time.Duration(user+system) * time.Second / ticksPerSecond
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, t := range threads {
+		if f := fields(fmt.Sprintf("/proc/%d/task/%s/stat", pid, t.Name())); len(f) > 0 && f[0] == "D" {
+			e.disk = true
+		}
+	}
+	return e
 }
 
 // openTerminal makes a pseudo-terminal: ours, and the end that becomes the

@@ -21,7 +21,11 @@ func harden() error { return errLinuxOnly }
 
 func syncFileSystem(string) error { return errLinuxOnly }
 
+func freeBytes(string) (int64, error) { return 0, errLinuxOnly }
+
 func residentBytes(int) float64 { return 0 }
+
+func effortOf(int) effort { return effort{} }
 
 func openTerminal() (ours, childs *os.File, err error) { return nil, nil, errLinuxOnly }
 
