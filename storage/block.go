@@ -9,12 +9,17 @@ import (
 	"github.com/halfmask/halfmask/event"
 )
 
-const insertEvents = `INSERT INTO events (ts, site, kind, name, interactive, hostname, path, entry_path, previous_path,
+const (
+	insertEvents = `INSERT INTO events ` + eventColumns
+	insertProbe  = `INSERT INTO events_probe ` + eventColumns
+)
+
+const eventColumns = `(ts, site, kind, name, interactive, hostname, path, entry_path, previous_path,
 visitor, visit, new_visitor, new_visit, bounce, duration, scroll, engaged,
 source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
 country, region, city, device, browser, browser_version, os, os_version, network, props, spool, batch)`
 
-// block is the columns of one INSERT, in the order of insertEvents.
+// block is the columns of one INSERT, in the order of eventColumns.
 //
 // A string is kept once, however many rows have it: an event's strings borrow
 // memory that the driver's dictionaries would outlive. Those of LowCardinality
@@ -103,6 +108,24 @@ func newBlock(rows int) *block {
 }
 
 func (b *block) rows() int { return len(b.ts) }
+
+// rowsOf returns the rows from from to before to. They are the block's own, to be
+// read only.
+func (b *block) rowsOf(from, to int) *block {
+	part := &block{
+		ts: b.ts[from:to], site: b.site[from:to], kind: b.kind[from:to], interactive: b.interactive[from:to],
+		visitor: b.visitor[from:to], visit: b.visit[from:to], newVisitor: b.newVisitor[from:to], newVisit: b.newVisit[from:to],
+		bounce: b.bounce[from:to], duration: b.duration[from:to], scroll: b.scroll[from:to], engaged: b.engaged[from:to],
+		props: b.props[from:to], spool: b.spool[from:to], batch: b.batch[from:to],
+	}
+	for i := range b.names {
+		part.names[i] = b.names[i][from:to]
+	}
+	for i := range b.texts {
+		part.texts[i] = b.texts[i][from:to]
+	}
+	return part
+}
 
 // keep returns the block's own copy of s, which holds a string.
 func (b *block) keep(s string) any {
@@ -205,7 +228,7 @@ func (b *block) properties(props []event.Prop) map[string]string {
 	return m
 }
 
-// fill hands the columns over, in the order of insertEvents.
+// fill hands the columns over, in the order of eventColumns.
 func (b *block) fill(to driver.Batch) error {
 	n, t := &b.names, &b.texts
 	columns := []any{

@@ -75,6 +75,7 @@ var codes = map[int32]struct {
 	117: {Data, "a block was malformed"},
 	131: {Data, "a text is too long"},
 	321: {Data, "a value is out of range"},
+	469: {Data, "a constraint of the table is violated"},
 	691: {Data, "an enumeration has no such value"},
 	427: {Data, "a regular expression is not valid"},
 	457: {Data, "a parameter is not valid"},

@@ -14,6 +14,7 @@ type metrics struct {
 	rows     prometheus.Counter
 	dropped  prometheus.Counter
 	suspect  prometheus.Gauge
+	broken   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (metrics, error) {
@@ -35,6 +36,10 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "halfmask_storage_retained_partitions_dropped_total",
 			Help: "Days of events dropped because they became too old.",
 		}),
+		broken: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "halfmask_storage_damaged_parts_total",
+			Help: "Parts of events that a check after a crash found damaged and detached.",
+		}),
 		suspect: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "halfmask_storage_clock_suspect",
 			Help: "1 while nothing is dropped because the clock jumped forward and has not been confirmed.",
@@ -46,7 +51,7 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.duration, m.errors, m.rows, m.dropped, m.suspect} {
+	for _, c := range []prometheus.Collector{m.duration, m.errors, m.rows, m.dropped, m.suspect, m.broken} {
 		if err := r.Register(c); err != nil {
 			return m, err
 		}

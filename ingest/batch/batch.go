@@ -3,8 +3,9 @@
 //
 // Promises: every event of the spool ends up in storage once, however often
 // this process, the storage or the connection between them dies; order is kept;
-// one batch that storage refuses does not dam the river; a segment leaves the
-// spool only once what it held is on storage's disk.
+// what storage refuses does not dam the river and costs no other event; a segment
+// is deleted only once all that it held is on storage's disk, else it is kept in
+// quarantine.
 //
 // How: an insert carries a deduplication token. The server records it before the
 // data is there, so it says which inserts are one and never what is stored: a
@@ -71,17 +72,26 @@ type Sink interface {
 	// it shows the rows, and does not stop for a connection that broke. What is
 	// not running once it has answered false, and was sent before, never will.
 	Running(ctx context.Context, spool, seq uint64) (bool, error)
+	// Refused finds the events of the UTC days in only that storage would refuse,
+	// storing none. It returns their places in b.Events, ascending, and may stop
+	// once it has more than limit. Nothing found means that the events themselves
+	// are not why the batch was refused.
+	Refused(ctx context.Context, b Batch, only map[event.Day]bool, limit int) ([]int, error)
 	// Stored counts the batch's rows in storage by UTC day.
 	Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error)
+	// Check looks for what a crash damaged of these UTC days and puts it aside,
+	// so that Stored does not count it. It takes seconds at most, or leaves out
+	// what would take longer.
+	Check(ctx context.Context, days []event.Day) error
 	// Flush returns when everything acknowledged so far is on disk.
 	Flush(ctx context.Context) error
 }
 
 // Books are told what leaves the source, as it leaves: a *ledger.Ledger.
 type Books interface {
-	// Settled books a segment's events as stored, by UTC day, and unread of its
+	// Settled books a segment's events as stored, by UTC day, and aside of its
 	// records as quarantined, and calls leave. After an error it is called again.
-	Settled(seq uint64, days map[event.Day]uint64, unread uint64, leave func() error) error
+	Settled(seq uint64, days map[event.Day]uint64, aside uint64, leave func() error) error
 	// Quarantined books a segment's events as quarantined, likewise.
 	Quarantined(seq, events uint64, leave func() error) error
 }
@@ -102,7 +112,10 @@ type Batch struct {
 var ErrBadData = errors.New("storage refuses the events")
 
 const (
+	siftTries    = 3  // refusals as bad data before the bad events are looked for, each time
+	siftEvents   = 64 // that many are left out of a batch; with more all of it is put aside
 	badTries     = 10 // refusals as bad data before a batch is quarantined
+	checkTries   = 3  // failures to check storage for damage before it is believed
 	spentTokens  = 3  // acknowledgements without the rows before a batch is let go
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 5 * time.Second

@@ -220,8 +220,10 @@ func TestEveryFate(t *testing.T) {
 }
 
 func TestALossBetweenAcknowledgementAndFlushIsRepaired(t *testing.T) {
-	for _, power := range []bool{false, true} {
-		t.Run(fmt.Sprintf("power=%v", power), func(t *testing.T) {
+	for name, c := range map[string]struct{ power, torn bool }{
+		"crash": {}, "power": {power: true}, "power, and a part that cannot be read is left": {power: true, torn: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, dir string) {
 				r := newRig(t, dir, Options{})
 				add(t, r.spool, 1, 3)
@@ -230,7 +232,8 @@ func TestALossBetweenAcknowledgementAndFlushIsRepaired(t *testing.T) {
 				pass(100 * time.Millisecond)
 				r.model.exactly(t, 3)
 				r.model.mu.Lock()
-				r.model.crash(power)
+				r.model.torn = c.torn
+				r.model.crash(c.power)
 				r.model.mu.Unlock()
 				pass(10 * time.Second)
 				r.model.exactly(t, 3)

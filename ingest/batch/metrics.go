@@ -21,6 +21,16 @@ const (
 	failFlush    = "flush"
 	failSettle   = "settle"
 	failNext     = "read_segment"
+	failSift     = "find_bad_events"
+	failCheck    = "check_storage"
+)
+
+// Why events are put aside: the closed set of the quarantine metric's label.
+const (
+	asideRefused    = "refused"    // storage refuses the event
+	asideBatch      = "batch"      // storage refuses the batch that the event is in
+	asideUnreadable = "unreadable" // the record cannot be read
+	asideIncomplete = "incomplete" // storage holds only some events of the batch's day
 )
 
 type metrics struct {
@@ -29,7 +39,7 @@ type metrics struct {
 	duration    prometheus.Histogram
 	failures    *prometheus.CounterVec
 	reconciled  prometheus.Counter
-	quarantined prometheus.Counter
+	quarantined *prometheus.CounterVec
 	undecodable *prometheus.CounterVec
 	lastSuccess prometheus.Gauge
 }
@@ -59,10 +69,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "halfmask_batch_reconciled_days_total",
 			Help: "Days of batches inserted after storage said that it lacks them.",
 		}),
-		quarantined: f.NewCounter(prometheus.CounterOpts{
+		quarantined: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "halfmask_batch_quarantined_events_total",
-			Help: "Events put aside because storage refuses them or they cannot be read.",
-		}),
+			Help: "Events put aside because storage refuses them or has only some of their day, or they cannot be read.",
+		}, []string{"reason"}),
 		undecodable: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "halfmask_batch_undecodable_records_total",
 			Help: "Records of the spool that cannot be read.",
@@ -73,9 +83,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	for _, reason := range []string{
-		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failRunning, failFlush, failSettle, failNext,
+		failEpoch, failStored, failInsert, failTimeout, failBadData, failMismatch, failSpent, failRunning, failFlush, failSettle, failNext, failSift, failCheck,
 	} {
 		m.failures.WithLabelValues(reason)
+	}
+	for _, reason := range []string{asideRefused, asideBatch, asideUnreadable, asideIncomplete} {
+		m.quarantined.WithLabelValues(reason)
 	}
 	for _, reason := range []string{"version", "malformed"} {
 		m.undecodable.WithLabelValues(reason)

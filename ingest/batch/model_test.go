@@ -30,6 +30,8 @@ type model struct {
 	tokens  map[string]bool // token and day
 	parts   []part
 	bad     map[event.VisitID]bool // storage refuses these
+	vague   bool                   // it cannot say which
+	torn    bool                   // a loss of power leaves parts that cannot be read
 	sieve   bool                   // storage acknowledges and keeps nothing, as for what is too old
 	fates   []fate                 // of the next inserts
 	calls   []string
@@ -46,6 +48,7 @@ type part struct {
 	day        event.Day
 	visits     []event.VisitID
 	synced     bool
+	broken     bool // counted, and cannot be read
 }
 
 type insertCall struct {
@@ -86,7 +89,9 @@ func (m *model) crash(power bool) {
 	}
 	kept := m.parts[:0]
 	for _, p := range m.parts {
-		if p.synced {
+		// Of what is not synced, something may be left that counts as stored.
+		p.broken = p.broken || !p.synced && (m.torn || m.random != nil && m.random.IntN(2) == 0)
+		if p.synced || p.broken {
 			kept = append(kept, p)
 		}
 	}
@@ -134,6 +139,22 @@ func (m *model) Running(_ context.Context, spool, seq uint64) (bool, error) {
 	return m.atWork[[2]uint64{spool, seq}] > 0, m.note("running")
 }
 
+func (m *model) Refused(_ context.Context, b Batch, only map[event.Day]bool, limit int) (places []int, err error) {
+	time.Sleep(time.Millisecond)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.note("refused"); err != nil || m.vague {
+		return nil, err
+	}
+	place := -1
+	for e := range b.Events {
+		if place++; only[dayOf(e)] && m.bad[e.Visit] && len(places) <= limit {
+			places = append(places, place)
+		}
+	}
+	return places, nil
+}
+
 func (m *model) Stored(_ context.Context, spool, seq uint64) (map[event.Day]uint64, error) {
 	time.Sleep(time.Millisecond)
 	m.mu.Lock()
@@ -148,6 +169,18 @@ func (m *model) Stored(_ context.Context, spool, seq uint64) (map[event.Day]uint
 		}
 	}
 	return days, nil
+}
+
+// Check fails only while the server is down: the shipper stops insisting on it.
+func (m *model) Check(_ context.Context, days []event.Day) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, "check")
+	if m.down {
+		return errModel
+	}
+	m.parts = slices.DeleteFunc(m.parts, func(p part) bool { return p.broken && slices.Contains(days, p.day) })
+	return nil
 }
 
 func (m *model) Flush(context.Context) error {
@@ -168,7 +201,7 @@ func (m *model) Flush(context.Context) error {
 	if m.epoch != epoch {
 		return nil // syncing a folder does not notice that a server died
 	}
-	for i := range m.parts[:covered] {
+	for i := range m.parts[:min(covered, len(m.parts))] {
 		m.parts[i].synced = true
 	}
 	return nil
@@ -310,6 +343,9 @@ func (m *model) visits() map[event.VisitID]int {
 	defer m.mu.Unlock()
 	n := map[event.VisitID]int{}
 	for _, p := range m.parts {
+		if p.broken {
+			continue
+		}
 		for _, v := range p.visits {
 			n[v]++
 		}

@@ -25,6 +25,7 @@ type Shipper struct {
 	flushDue  time.Time
 	flushFail int // flushes failed in a row
 	nextFail  int // segments that could not be read, in a row
+	doubt     doubt
 
 	mu       sync.Mutex
 	stopRun  context.CancelFunc

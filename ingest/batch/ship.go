@@ -92,6 +92,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // it is acknowledged or quarantined.
 func (s *Shipper) attempt(ctx context.Context, j *job) error {
 	if j.inflight == nil {
+		if done, err := s.sift(ctx, j); done || err != nil {
+			return err
+		}
 		done, err := s.begin(ctx, j)
 		if done || err != nil {
 			return err
@@ -127,6 +130,7 @@ func (s *Shipper) attempt(ctx context.Context, j *job) error {
 		return &failure{failInsert, a.err}
 	}
 	if j.bad++; j.bad < badTries {
+		j.sift = j.bad >= siftTries
 		return &failure{failBadData, a.err}
 	}
 	return s.quarantine(j, a.err)
@@ -141,6 +145,12 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 		j.verify = true
 		return false, &failure{failEpoch, err}
 	}
+	s.doubt.meet(epoch)
+	if j.spentIn != epoch {
+		// A later process begins with the first token; it must find that used
+		// whenever an insert under another may still be on its way.
+		j.spentIn, j.spent = epoch, 0
+	}
 	if j.otherEpochRunning(epoch) {
 		// It carries another token, so nothing would keep it and a new insert
 		// apart. Its connection died with the server: it will return.
@@ -152,6 +162,9 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 		// that rows will never come.
 		settled, err := s.settled(ctx, j, epoch)
 		if err != nil {
+			return false, err
+		}
+		if err := s.check(ctx, j); err != nil {
 			return false, err
 		}
 		stored, err := s.opts.Sink.Stored(ctx, s.opts.Source.ID(), j.segment.Seq)
@@ -225,7 +238,7 @@ func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[eve
 	id := s.opts.Source.ID()
 	b := Batch{
 		Spool: id, Seq: j.segment.Seq, Token: token(id, j.segment.Seq, j.spent, epoch),
-		Events: s.events(j.segment), Count: j.count,
+		Events: s.events(j.segment, j.skip), Count: j.count,
 	}
 	a := &attempt{epoch: epoch, repeats: only != nil, days: len(only), started: time.Now(), done: make(chan struct{})}
 	ctx = context.WithoutCancel(ctx)
@@ -240,7 +253,7 @@ func (s *Shipper) insert(ctx context.Context, j *job, epoch string, only map[eve
 func (s *Shipper) acknowledge(j *job, epoch string) {
 	if !j.stored {
 		j.stored = true
-		s.metrics.stored.Add(float64(j.count))
+		s.metrics.stored.Add(float64(j.count - j.short))
 	}
 	s.metrics.lastSuccess.SetToCurrentTime()
 	j.epoch = epoch
@@ -248,30 +261,4 @@ func (s *Shipper) acknowledge(j *job, epoch string) {
 		s.flushDue = time.Now().Add(flushAfter)
 	}
 	s.acked = append(s.acked, j)
-}
-
-func (s *Shipper) quarantine(j *job, why error) error {
-	seq := j.segment.Seq
-	if err := s.opts.Books.Quarantined(seq, uint64(j.count+j.unread), func() error { return s.opts.Source.Quarantine(seq) }); err != nil {
-		j.bad = badTries - 1
-		return &failure{failSettle, err}
-	}
-	s.metrics.quarantined.Add(float64(j.count))
-	s.log.Error("storage keeps refusing a batch's events; its segment is in quarantine and the rest goes on",
-		"batch", j.segment.Seq, "events", j.count, "attempts", j.bad, "error", why)
-	return nil
-}
-
-// leave takes a finished segment out of the source. One with records that do
-// not decode is kept in quarantine, for a version that can read them.
-func (s *Shipper) leave(j *job) error {
-	seq, away := j.segment.Seq, s.opts.Source.Settle
-	if j.unread > 0 {
-		away = s.opts.Source.Quarantine
-	}
-	if err := s.opts.Books.Settled(seq, j.days, uint64(j.unread), func() error { return away(seq) }); err != nil {
-		return &failure{failSettle, err}
-	}
-	s.metrics.quarantined.Add(float64(j.unread))
-	return nil
 }

@@ -108,3 +108,35 @@ func TestStop(t *testing.T) {
 		})
 	})
 }
+
+// Tokens spent in one run of the server are not counted in the next: a process
+// that takes over would begin with the first and find it unused, while rows
+// under a later one are on their way.
+func TestAnotherProcessBeginsWithATokenThatIsUsed(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		r := newRig(t, dir, Options{})
+		r.model.fates = []fate{burnToken, succeed, crashToken, slowToken}
+		add(t, r.spool, 1, 3)
+		r.spool.Seal()
+		r.run(t)
+		for inserts := 0; inserts < 4; {
+			pass(5 * time.Millisecond)
+			_, seen := r.model.seen()
+			inserts = len(seen)
+		}
+		pass(20 * time.Millisecond)
+		r.end(t)
+		if err := r.spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m := r.model
+		r = newRig(t, dir, Options{Sink: m})
+		r.run(t)
+		pass(5 * time.Minute)
+		m.exactly(t, 3)
+		if r.pending() != 0 {
+			t.Errorf("%d events are still pending", r.pending())
+		}
+		r.end(t)
+	})
+}

@@ -1,0 +1,2 @@
+ALTER TABLE events
+DETACH PART {part:String}

@@ -1,0 +1,2 @@
+CREATE OR REPLACE TABLE events_probe AS events
+ENGINE = Null
