@@ -116,7 +116,8 @@ const (
 	siftEvents   = 64 // that many are left out of a batch; with more all of it is put aside
 	badTries     = 10 // refusals as bad data before a batch is quarantined
 	checkTries   = 3  // failures to check storage for damage before it is believed
-	spentTokens  = 3  // acknowledgements without the rows before a batch is let go
+	spentTokens  = 3  // acknowledgements without the rows before a batch is let go or put aside
+	youngest     = 88 // days: no event that young is past its time, three months have 89 at least
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 5 * time.Second
 	flushAfter   = time.Second // how long an acknowledged batch waits for a flush

@@ -99,8 +99,8 @@ func exactlyOnce(t *testing.T, seed uint64, dir string) {
 		switch bad := m.bad[event.VisitID(v)]; {
 		case bad && (n != 0 || !aside[event.VisitID(v)]):
 			t.Errorf("event %d, which storage refuses, is stored %d times; kept: %v", v, n, aside[event.VisitID(v)])
-		case !bad && n != 1:
-			t.Errorf("event %d of %d is stored %d times", v, taken, n)
+		case !bad && n != 1 && !(n == 0 && aside[event.VisitID(v)]): // put aside if tokens were spent several times in one run
+			t.Errorf("seed %d: event %d of %d is stored %d times", seed, v, taken, n)
 		}
 	}
 	time.Sleep(10 * time.Minute) // late inserts must come to their end

@@ -180,7 +180,7 @@ func (s *Shipper) begin(ctx context.Context, j *job) (done bool, err error) {
 			if !settled {
 				return false, &failure{failRunning, errAtWork}
 			}
-			return s.spend(j, epoch)
+			return s.spend(j, epoch, only)
 		}
 	}
 	j.inflight = s.insert(ctx, j, epoch, only)
@@ -204,15 +204,23 @@ func (s *Shipper) settled(ctx context.Context, j *job, epoch string) (bool, erro
 // spend gives up a token under which this run of the server said yes without
 // holding the rows: it recorded the token, then its disk failed it, and it takes
 // every repetition for done. Nobody is at work on an insert under that token, so
-// none can bring the rows any more, and it is safe to use another. What is not there after several is not
-// meant to be: it is past its time, or its site was removed.
-func (s *Shipper) spend(j *job, epoch string) (done bool, err error) {
+// none can bring the rows any more, and it is safe to use another.
+//
+// What is not there after several is past its time; or, if it is too young for
+// that, the server's disk keeps failing, and the segment is put aside for
+// somebody to look at, so that it neither dams the river nor is lost.
+func (s *Shipper) spend(j *job, epoch string, missing map[event.Day]bool) (done bool, err error) {
 	j.answered = ""
 	if j.spent++; j.spent < spentTokens {
 		return false, &failure{failSpent, errSpent}
 	}
 	s.metrics.failures.WithLabelValues(failSpent).Inc()
-	s.log.Error("storage acknowledges events of a batch and does not keep them: they are too old, or their site was removed", "batch", j.segment.Seq)
+	for day := range missing {
+		if event.DayOf(time.Now(), time.UTC)-day < youngest {
+			return true, s.quarantine(j, errSpent)
+		}
+	}
+	s.log.Error("storage acknowledges events of a batch and does not keep them: they are too old", "batch", j.segment.Seq)
 	s.acknowledge(j, epoch)
 	return true, nil
 }
