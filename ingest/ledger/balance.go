@@ -1,5 +1,7 @@
 package ledger
 
+import "github.com/halfmask/halfmask/event"
+
 // Reasons are counts by reason.
 type Reasons map[string]uint64
 
@@ -121,9 +123,14 @@ func (b *Balance) take(fate Fate, reason string, n uint64) {
 }
 
 // gap is what was accepted and cannot be found (negative: what is found and was
-// not accepted).
+// not accepted). An event whose sync failed was refused, because nobody can say
+// whether it survives a power failure; it is mostly found all the same.
 func (l *Ledger) gap(b *Balance) int64 {
-	return int64(b.Accepted) + int64(b.unexplained) - int64(b.Stored) - int64(b.Quarantined) - int64(b.Spooled) - b.WrittenOff
+	gap := int64(b.Accepted) + int64(b.unexplained) - int64(b.Stored) - int64(b.Quarantined) - int64(b.Spooled) - b.WrittenOff
+	if gap < 0 {
+		gap = min(gap+int64(b.Refused[event.RefusedUnsynced.String()]), 0)
+	}
+	return gap
 }
 
 // spooled counts what is in the spool and not booked yet. l.mu is held.

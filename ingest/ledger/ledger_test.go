@@ -152,6 +152,29 @@ func TestTheBooksFollowAnEvent(t *testing.T) {
 	d.is("9 8 0 0 0 0 0 0")
 }
 
+// An event whose sync failed is refused, and may be in the spool or not.
+func TestAnEventThatMayBeKeptIsNoResidue(t *testing.T) {
+	d := sit(t, t.TempDir(), "boot")
+	d.take(3)
+	unsynced := d.ledger.Counter(Refused, event.RefusedUnsynced.String(), nil)
+	for range 2 {
+		d.received.Inc()
+		d.append()
+		unsynced.Inc()
+	}
+	d.received.Inc() // this one is not
+	unsynced.Inc()
+	if b := d.ledger.Balance(); b.Residue != 0 || b.InFlight != 0 || b.Spooled != 5 {
+		t.Errorf("residue %d, %d in flight, %d in the spool", b.Residue, b.InFlight, b.Spooled)
+	}
+	for range 2 {
+		d.append() // nobody ever heard of these
+	}
+	if b := d.ledger.Balance(); b.Residue != -1 {
+		t.Errorf("residue %d, of two too many one may be the one that was refused", b.Residue)
+	}
+}
+
 func TestWhatNobodyReceivedShows(t *testing.T) {
 	d := sit(t, t.TempDir(), "one")
 	d.take(2)
