@@ -378,35 +378,3 @@ func TestNoEventIsLeftOutForItsAge(t *testing.T) {
 		r.end(t)
 	})
 }
-
-// What storage acknowledges and does not keep does not dam the river: what is too
-// old is let go, what is not is kept aside.
-func TestWhatStorageDoesNotKeepIsLetGo(t *testing.T)   { testNotKept(t, 93, 0) }
-func TestWhatStorageShouldKeepIsPutAside(t *testing.T) { testNotKept(t, 80, 3) }
-
-func testNotKept(t *testing.T, age, aside int) {
-	bubble(t, func(t *testing.T, dir string) {
-		r := newRig(t, dir, Options{})
-		r.model.fates, r.model.sieve = []fate{failBefore}, true
-		add(t, r.spool, 1, 3, age)
-		r.spool.Seal()
-		r.run(t)
-		pass(time.Minute)
-		r.model.mu.Lock()
-		r.model.sieve = false
-		r.model.mu.Unlock()
-		if r.pending() != 0 {
-			t.Errorf("%d events are still pending", r.pending())
-		}
-		add(t, r.spool, 4, 6)
-		pass(time.Minute)
-		if n := len(r.model.visits()); n != 3 || r.pending() != 0 {
-			t.Errorf("of the next 3 events %d are stored, %d pending", n, r.pending())
-		}
-		kept, err := filepath.Glob(filepath.Join(dir, "quarantine", "*"))
-		if err != nil || (len(kept) > 0) != (aside > 0) {
-			t.Errorf("%d events should be aside, there are %v (%v)", aside, kept, err)
-		}
-		r.end(t)
-	})
-}
