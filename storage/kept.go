@@ -16,18 +16,9 @@ func (s *Store) Kept(ctx context.Context, spool, last uint64, except []uint64) (
 	if except == nil {
 		except = []uint64{}
 	}
-	days := map[event.Day]uint64{}
-	err := s.selectRows(ctx, s.writer, statement{
+	days, err := s.rowsByDay(ctx, statement{
 		name: "Kept", sql: sqlText("Kept"),
 		args: []any{clickhouse.Named("spool", spool), clickhouse.Named("last", last), clickhouse.Named("except", except)},
-	}, func(scan scanner) error {
-		var day int32
-		var rows uint64
-		if err := scan(&day, &rows); err != nil {
-			return err
-		}
-		days[event.Day(day)] = rows
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot count a spool's rows: %w", err)

@@ -12,15 +12,24 @@ import (
 
 // Stored counts the rows of one batch by UTC day. Days without any are absent.
 func (s *Store) Stored(ctx context.Context, spool, seq uint64) (map[event.Day]uint64, error) {
-	days := map[event.Day]uint64{}
 	if err := s.catchUp(ctx, "events"); err != nil {
 		return nil, fmt.Errorf("cannot wait for the replica to have every batch: %w", err)
 	}
-	err := s.selectRows(ctx, s.writer, statement{
+	days, err := s.rowsByDay(ctx, statement{
 		name: "Stored",
 		sql:  sqlText("Stored"),
 		args: []any{clickhouse.Named("spool", spool), clickhouse.Named("batch", seq)},
-	}, func(scan scanner) error {
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot count the rows of batch %d: %w", seq, err)
+	}
+	return days, nil
+}
+
+// rowsByDay runs a SELECT of days and their numbers of rows.
+func (s *Store) rowsByDay(ctx context.Context, st statement) (map[event.Day]uint64, error) {
+	days := map[event.Day]uint64{}
+	err := s.selectRows(ctx, s.writer, st, func(scan scanner) error {
 		var day int32
 		var rows uint64
 		if err := scan(&day, &rows); err != nil {
@@ -29,10 +38,7 @@ func (s *Store) Stored(ctx context.Context, spool, seq uint64) (map[event.Day]ui
 		days[event.Day(day)] = rows
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot count the rows of batch %d: %w", seq, err)
-	}
-	return days, nil
+	return days, err
 }
 
 // Epoch names the present run of the server: it differs after every restart of
