@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -121,12 +122,21 @@ func (s *Server) Metrics(t testing.TB) Metrics {
 		t.Fatalf("cannot scrape the metrics: %v", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(response.Body)
+	m, err := ParseMetrics(response.Body)
 	if err != nil {
-		t.Fatalf("cannot understand the metrics: %v", err)
+		t.Fatal(err)
 	}
-	return families
+	return m
+}
+
+// ParseMetrics reads a scrape.
+func ParseMetrics(r io.Reader) (Metrics, error) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot understand the metrics: %w", err)
+	}
+	return families, nil
 }
 
 // Value sums the family's counters and gauges, and the counts of its

@@ -266,9 +266,11 @@ func (s *Server) Signal(t testing.TB, sig os.Signal) {
 }
 
 // engine finds the supervised child, `halfmask engine`.
-func (s *Server) engine() (pid int, err error) {
-	parent := strconv.Itoa(s.process.Process.Pid)
-	lists, err := filepath.Glob("/proc/" + parent + "/task/*/children")
+func (s *Server) engine() (pid int, err error) { return EngineOf(s.process.Process.Pid) }
+
+// EngineOf finds the engine of a halfmask by the halfmask's process.
+func EngineOf(halfmask int) (pid int, err error) {
+	lists, err := filepath.Glob("/proc/" + strconv.Itoa(halfmask) + "/task/*/children")
 	if err != nil {
 		return 0, err
 	}

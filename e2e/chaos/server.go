@@ -9,13 +9,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/halfmask/halfmask/e2e"
 )
 
 // patience bounds everything that must happen some time.
@@ -99,21 +97,8 @@ func (s *server) stop() error {
 
 // engine returns the process of halfmask's engine, 0 if there is none.
 func (s *server) engine() int {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.pid()))
-	for _, list := range lists {
-		children, err := os.ReadFile(list)
-		if err != nil {
-			continue // that thread has ended
-		}
-		for _, child := range strings.Fields(string(children)) {
-			line, err := os.ReadFile("/proc/" + child + "/cmdline")
-			if err == nil && slices.Contains(strings.Split(string(line), "\x00"), "engine") {
-				pid, _ := strconv.Atoi(child)
-				return pid
-			}
-		}
-	}
-	return 0
+	pid, _ := e2e.EngineOf(s.pid())
+	return pid
 }
 
 // signalEngine sends a signal to the engine and returns its process, 0 if there
@@ -155,27 +140,17 @@ func (s *server) storageUp() bool {
 	return err == nil && strings.Contains(text, `"storage":"ok"`)
 }
 
-// errNoMetric means that this build has no such metric.
-var errNoMetric = errors.New("there is no such metric")
-
 // metric returns a metric's sum over its labels.
-func (s *server) metric(name string) (sum float64, err error) {
+func (s *server) metric(name string) (float64, error) {
 	text, err := s.ask("/metrics")
 	if err != nil {
 		return 0, err
 	}
-	found := regexp.MustCompile(`(?m)^`+name+`(?:\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(text, -1)
-	if found == nil {
-		return 0, errNoMetric
+	metrics, err := e2e.ParseMetrics(strings.NewReader(text))
+	if err == nil && metrics[name] == nil {
+		err = fmt.Errorf("there is no metric %s", name)
 	}
-	for _, m := range found {
-		v, err := strconv.ParseFloat(m[1], 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += v
-	}
-	return sum, nil
+	return metrics.Value(name), err
 }
 
 // eventually waits until yes is true.
